@@ -1,0 +1,67 @@
+"""Single-file models: safetensors whose metadata says what the file is and how to rebuild it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from scaledreamer.errors import ModelFileError
+from scaledreamer.files import atomic_path
+
+FORMAT = "scaledreamer/1"
+
+
+def write(path: Path, kind: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Write tensors with a JSON header under our format mark; the file appears whole or not at all."""
+    metadata = {"format": FORMAT, "kind": kind, "header": json.dumps(header, sort_keys=True)}
+    with atomic_path(path) as partial:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial, metadata)
+
+
+def read_header(path: Path, kind: str) -> dict[str, Any]:
+    """The JSON header of a file of ours; anything else is refused with what was found."""
+    if not path.is_file():
+        raise ModelFileError(f"no model file at {path}")
+    if path.suffix in {".pth", ".pt", ".ckpt", ".bin", ".pkl"}:
+        raise ModelFileError(f"{path} is a pickled file and is not opened here; run: scaledreamer convert {path} -o OUT")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"{path} is no complete safetensors file ({error}); fetch or write it again") from error
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(
+            f"{path} is safetensors of format {metadata.get('format', 'unknown')!r}, not {FORMAT!r}; "
+            "official weights are converted with: scaledreamer convert"
+        )
+    if metadata.get("kind") != kind:
+        raise ModelFileError(f"{path} holds a {metadata.get('kind')!r}, but a {kind!r} is needed here")
+    header: dict[str, Any] = json.loads(metadata["header"])
+    return header
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file whose header has been checked."""
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+
+
+def load_weights(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Copy weights (any float type) into a module of the same keys and shapes; a difference is refused by name."""
+    own = module.state_dict()
+    missing, surplus = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    if missing or surplus:
+        raise ModelFileError(f"{path} does not fit its own config: missing {missing[:3]}, not expected {surplus[:3]}")
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            raise ModelFileError(f"{path}: {name} is {tuple(tensor.shape)}, expected {tuple(own[name].shape)}")
+    module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
+
+
+def half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Floating tensors in fp16, for files that are committed or downloaded."""
+    return {name: tensor.to(torch.float16) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}

@@ -1,0 +1,117 @@
+"""Optimisers as config, and Adan."""
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal, assert_never
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+from torch import Tensor, nn
+
+from scaledreamer.config import Config
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class AdamConfig(Config):
+    """Adam, or AdamW where weight_decay is not zero."""
+
+    kind: Literal["adam"] = "adam"
+    lr: PositiveFloat = 1e-3
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+
+
+class AdanConfig(Config):
+    """Adan with the official settings."""
+
+    kind: Literal["adan"] = "adan"
+    lr: PositiveFloat = 2e-4
+    betas: tuple[Beta, Beta, Beta] = (0.98, 0.92, 0.99)
+    eps: PositiveFloat = 1e-15
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: NonNegativeFloat = 0.0  # 0: no clipping
+    no_prox: bool = False
+
+
+OptimizerConfig = Annotated[AdamConfig | AdanConfig, Field(discriminator="kind")]
+
+
+def build_optimizer(config: AdamConfig | AdanConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimiser a config names."""
+    match config:
+        case AdamConfig():
+            return torch.optim.AdamW(
+                parameters, config.lr, config.betas, config.eps, config.weight_decay, foreach=True
+            )
+        case AdanConfig():
+            return Adan(
+                parameters, config.lr, config.betas, config.eps, config.weight_decay, config.max_grad_norm, config.no_prox
+            )
+        case _:
+            assert_never(config)
+
+
+class Adan(torch.optim.Optimizer):
+    """Adaptive Nesterov momentum (arXiv:2208.06677, Algorithm 1), with bias correction as its authors ship it.
+
+    m, v and n average g, the change of g, and (g + beta2 change)^2, each with weight 1 - beta on what is new.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float, float] = (0.98, 0.92, 0.99),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        max_grad_norm: float = 0.0,
+        no_prox: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
+            "max_grad_norm": max_grad_norm, "no_prox": no_prox,
+        }  # fmt: skip
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            clip = self._clip(group)
+            for p in parameters:
+                self._update(p, p.grad * clip, group)
+        return loss
+
+    def _clip(self, group: dict[str, Any]) -> float | Tensor:
+        """Factor that bounds the norm over all groups' gradients (with the authors' eps in the quotient)."""
+        if group["max_grad_norm"] <= 0:
+            return 1.0
+        gradients = [p.grad for g in self.param_groups for p in g["params"] if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        return torch.clamp(group["max_grad_norm"] / (norm + group["eps"]), max=1.0)
+
+    def _update(self, p: nn.Parameter, g: Tensor, group: dict[str, Any]) -> None:
+        state, (beta1, beta2, beta3) = self.state[p], group["betas"]
+        if not state:
+            state["step"] = torch.zeros(())
+            state.update({name: torch.zeros_like(p) for name in ("mean", "change", "square")})
+            state["previous"] = g.clone()
+        state["step"] += 1
+        k = int(state["step"])
+        change = g - state["previous"]
+        state["mean"].lerp_(g, 1 - beta1)
+        state["change"].lerp_(change, 1 - beta2)
+        state["square"].mul_(beta3).add_((1 - beta3) * (g + beta2 * change).square())
+        state["previous"].copy_(g)
+        denominator = (state["square"] / (1 - beta3**k)).sqrt() + group["eps"]
+        update = state["mean"] / (1 - beta1**k) + beta2 * state["change"] / (1 - beta2**k)
+        decay = group["lr"] * group["weight_decay"]
+        if group["no_prox"]:
+            p.mul_(1 - decay).sub_(group["lr"] * update / denominator)
+        else:
+            p.sub_(group["lr"] * update / denominator).div_(1 + decay)

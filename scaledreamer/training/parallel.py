@@ -1,0 +1,88 @@
+"""Data parallelism on CPU cores: one single-threaded process a core, gradients averaged over gloo.
+
+Two one-thread processes keep their pace beside other work, where one two-thread process collapses (docs/log.md).
+"""
+
+import hashlib
+import multiprocessing
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Which of how many processes this is."""
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.index == 0
+
+    def rng(self, seed: int, step: int, purpose: str = "") -> torch.Generator:
+        """The randomness of one step of this process: it depends on nothing before, so a resumed run is the same run."""
+        digest = hashlib.blake2b(f"{seed}/{self.index}/{step}/{purpose}".encode(), digest_size=8).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest) >> 1)
+
+    def average_gradients(self, module: nn.Module, also: Iterable[Tensor] = ()) -> None:
+        """Replace every gradient, and the given tensors, by their mean over all processes (one message)."""
+        if self.count == 1:
+            return
+        tensors = [p.grad for p in module.parameters() if p.grad is not None] + list(also)
+        flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        flat /= self.count
+        for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.detach().copy_(mean.view_as(tensor))
+
+
+def launch(work: Callable[[Rank], None], processes: int) -> None:
+    """Run `work` in `processes` processes of one thread each; this one is the first and the others die with it."""
+    torch.set_num_threads(1)
+    if processes == 1:
+        work(Rank())
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    others = [
+        context.Process(target=_join, args=(work, Rank(i, processes), port), daemon=True) for i in range(1, processes)
+    ]
+    for other in others:
+        other.start()
+    try:
+        _join(work, Rank(0, processes), port, watch_parent=False)
+    finally:
+        for other in others:
+            other.join(timeout=10)
+            other.kill()
+
+
+def _join(work: Callable[[Rank], None], rank: Rank, port: int, watch_parent: bool = True) -> None:
+    torch.set_num_threads(1)
+    if watch_parent:
+        threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    dist.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank.index, world_size=rank.count
+    )
+    try:
+        work(rank)
+    finally:
+        dist.destroy_process_group()
+
+
+def _die_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

@@ -1,0 +1,65 @@
+"""The prior interface: a frozen denoiser with its own noise process. Losses see nothing else of a model."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scaledreamer.model.cameras import Camera
+from scaledreamer.training.priors.process import NoiseProcess
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a prior is told, a row a prompt: a sequence, and (where the model has them) its mask and pooled vector."""
+
+    tokens: Float[Tensor, "B L D"]
+    pooled: Float[Tensor, "B E"] | None = None
+    mask: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, index: slice | Tensor | list[int]) -> Self:
+        return self._each(lambda tensors: tensors[0][index], self)
+
+    def repeat(self, times: int) -> Self:
+        """Every row `times` times in place: prompts become prompts x views, views contiguous."""
+        return self._each(lambda tensors: tensors[0].repeat_interleave(times, 0), self)
+
+    def concatenate(self, *others: Self) -> Self:
+        """These rows, then those of the others."""
+        return self._each(torch.cat, self, *others)
+
+    @classmethod
+    def _each(cls, function, *conditions: Self) -> Self:  # type: ignore[no-untyped-def]
+        columns = {}
+        for field in fields(cls):
+            values = [getattr(condition, field.name) for condition in conditions]
+            columns[field.name] = None if values[0] is None else function(values)
+        return cls(**columns)
+
+
+class Prior(ABC):
+    """A frozen multi-view (or single-view) diffusion model. A batch is prompts x views, views contiguous."""
+
+    process: NoiseProcess
+    views: int
+    channels: int = 3  # of the pictures it judges: 3 colour, 4 colour and opacity
+
+    @abstractmethod
+    def embed(self, prompts: list[str]) -> Condition:
+        """One row a prompt."""
+
+    @abstractmethod
+    def encode(self, images: Float[Tensor, "B K H W"]) -> Float[Tensor, "B C h w"]:
+        """Pictures in [0, 1] with `channels` channels to latents, with gradient."""
+
+    @abstractmethod
+    def eps(
+        self, x_t: Float[Tensor, "B C h w"], t: Tensor, cond: Condition, camera: Camera | None = None
+    ) -> Float[Tensor, "B C h w"]:
+        """Predicted noise, float32, without gradient; times and conditions may differ from row to row."""

@@ -1,0 +1,101 @@
+"""PropsPrior: the small multi-view diffusion model of the props world, seen through the prior interface."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from scaledreamer.model import checkpoint
+from scaledreamer.model.cameras import Camera
+from scaledreamer.model.text import MiniLM, TextEmbedding, TextEncoder
+from scaledreamer.training.priors.base import Condition, Prior
+from scaledreamer.training.priors.process import Cosine, rows
+from scaledreamer.training.priors.uvit import MultiViewUViT, UViTConfig
+
+
+def condition(text: TextEmbedding) -> Condition:
+    """A sentence embedding as the network wants it: the unit vector scaled to unit variance."""
+    return Condition(text.tokens, text.pooled * text.pooled.shape[-1] ** 0.5, text.mask)
+
+
+def pose(camera: Camera) -> Float[Tensor, "B 16"]:
+    """Camera to world, flattened row by row, the position divided by its length (MVDream)."""
+    c2w = camera.c2w.clone()
+    c2w[:, :3, 3] = F.normalize(c2w[:, :3, 3], dim=-1)
+    return c2w.flatten(1)
+
+
+class PropsPrior(Prior):
+    """Four pictures of 32 x 32 with opacity, judged together; predicts v, speaks eps."""
+
+    def __init__(self, network: MultiViewUViT, encoder: TextEncoder | None = None) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.process = Cosine()
+        self.views = network.config.views
+        self.channels = network.config.channels
+        self._encoder = encoder
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """The text encoder, loaded at its first use."""
+        if self._encoder is None:
+            self._encoder = MiniLM()
+        return self._encoder
+
+    def embed(self, prompts: list[str]) -> Condition:
+        return condition(self.encoder.encode(prompts))
+
+    def encode(self, images: Float[Tensor, "B K H W"]) -> Float[Tensor, "B C h w"]:
+        """RGB over mid-grey and opacity, in [0, 1], to [-1, 1]; pictures of another size are averaged or interpolated."""
+        pixels = self.network.config.pixels
+        if images.shape[-1] != pixels:
+            images = F.interpolate(images, (pixels, pixels), mode="bilinear", antialias=True)
+        return 2 * images - 1
+
+    @torch.no_grad()
+    def eps(
+        self, x_t: Float[Tensor, "B C h w"], t: Tensor, cond: Condition, camera: Camera | None = None
+    ) -> Float[Tensor, "B C h w"]:
+        if camera is None:
+            raise ValueError("the props prior needs a camera for every picture")
+        if len(x_t) % self.views:
+            raise ValueError(f"{len(x_t)} pictures are no whole sets of {self.views} views")
+        if len(cond) == len(x_t):
+            cond = cond[:: self.views]
+        v = predict_v(self.network, x_t, t, cond, camera)
+        return rows(self.process.alpha(t)) * v + rows(self.process.sigma(t)) * x_t
+
+
+def predict_v(
+    network: MultiViewUViT, x_t: Float[Tensor, "B C h w"], t: Float[Tensor, " B"], cond: Condition, camera: Camera
+) -> Float[Tensor, "B C h w"]:
+    """The network's v for whole view sets: rows of x_t, t and camera are views, rows of cond are prompts."""
+    views = network.config.views
+    assert cond.pooled is not None and cond.mask is not None
+    v: Tensor = network(
+        rearrange(x_t, "(B V) C h w -> B V C h w", V=views),
+        rearrange(t, "(B V) -> B V", V=views),
+        rearrange(pose(camera), "(B V) D -> B V D", V=views),
+        cond.tokens,
+        cond.mask,
+        cond.pooled,
+    )
+    return rearrange(v, "B V C h w -> (B V) C h w")
+
+
+def save_prior(network: MultiViewUViT, path: Path, card: dict[str, Any]) -> None:
+    """Write a prior as one fp16 file with its config and card."""
+    header = {"config": network.config.model_dump(mode="json"), "text_encoder": "minilm", "card": card}
+    checkpoint.write(path, "props-prior", checkpoint.half(network.state_dict()), header)
+
+
+def load_prior(path: Path, encoder: TextEncoder | None = None) -> PropsPrior:
+    """Read what `save_prior` wrote."""
+    header = checkpoint.read_header(path, "props-prior")
+    network = MultiViewUViT(UViTConfig.model_validate(header["config"]))
+    checkpoint.load_weights(network, checkpoint.read_tensors(path), path)
+    return PropsPrior(network, encoder)

@@ -1,0 +1,149 @@
+"""The network of the props prior: a small multi-view U-ViT that predicts v for four views at once.
+
+Convolutions at half resolution, a transformer over the patches of all views (MVDream's joint attention,
+arXiv:2308.16512) with text cross-attention and adaLN (DiT, arXiv:2212.09748), and back.
+"""
+
+import math
+from typing import Annotated
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scaledreamer.config import Config
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class UViTConfig(Config):
+    """Sizes of the network; pictures are pixels x pixels with `channels` channels."""
+
+    pixels: Count = 32
+    channels: Count = 4
+    views: Count = 4
+    stem: Count = 48  # channels of the convolutions at half resolution
+    width: Count = 192
+    depth: Count = 4
+    heads: Count = 3
+    text_width: Count = 384
+
+
+class ResBlock(nn.Module):
+    """GroupNorm-SiLU-conv twice, the second norm modulated by the condition."""
+
+    def __init__(self, channels: int, condition: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.GroupNorm(8, channels), nn.GroupNorm(8, channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.modulation = nn.Linear(condition, 2 * channels)
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, x: Float[Tensor, "B C h w"], condition: Float[Tensor, "B D"]) -> Float[Tensor, "B C h w"]:
+        scale, shift = self.modulation(condition)[:, :, None, None].chunk(2, 1)
+        inner = self.conv1(F.silu(self.norm1(x)))
+        return x + self.conv2(F.silu(self.norm2(inner) * (1 + scale) + shift))
+
+
+class Block(nn.Module):
+    """Joint self-attention over all views, cross-attention to the prompt, MLP; adaLN from time, camera and prompt."""
+
+    def __init__(self, width: int, heads: int, text_width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width, elementwise_affine=False) for _ in range(3))
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.query, self.key_value = nn.Linear(width, width), nn.Linear(text_width, 2 * width)
+        self.cross_out = nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
+        self.modulation = nn.Linear(width, 6 * width)
+        for last in (self.modulation, self.cross_out):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        q, k, v = (rearrange(x, "B L (H D) -> B H L D", H=self.heads) for x in (q, k, v))
+        return rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), "B H L D -> B L (H D)")
+
+    def forward(
+        self,
+        x: Float[Tensor, "B V L D"],
+        condition: Float[Tensor, "B V D"],
+        text: Float[Tensor, "B T E"],
+        mask: Bool[Tensor, "B T"],
+    ) -> Float[Tensor, "B V L D"]:
+        scale1, shift1, gate1, scale2, shift2, gate2 = self.modulation(F.silu(condition))[:, :, None].chunk(6, -1)
+        views = x.shape[1]
+        tokens = rearrange(self.norm1(x) * (1 + scale1) + shift1, "B V L D -> B (V L) D")
+        attended = self.out(self.attend(*self.qkv(tokens).chunk(3, -1)))
+        x = x + gate1 * rearrange(attended, "B (V L) D -> B V L D", V=views)
+        query = self.query(rearrange(self.norm2(x), "B V L D -> B (V L) D"))
+        read = self.attend(query, *self.key_value(text).chunk(2, -1), mask=mask[:, None, None])
+        x = x + rearrange(self.cross_out(read), "B (V L) D -> B V L D", V=views)
+        return x + gate2 * self.mlp(self.norm3(x) * (1 + scale2) + shift2)
+
+
+class MultiViewUViT(nn.Module):
+    """x_t of V views, time, cameras and prompt -> v of the same shape."""
+
+    def __init__(self, config: UViTConfig) -> None:
+        super().__init__()
+        self.config = config
+        c, width = config.stem, config.width
+        side = config.pixels // 4
+        self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
+        self.camera = nn.Sequential(nn.Linear(16, width), nn.SiLU(), nn.Linear(width, width))
+        self.pooled = nn.Linear(config.text_width, width)
+        self.stem = nn.Conv2d(4 * config.channels, c, 3, padding=1)
+        self.down = ResBlock(c, width)
+        self.patch = nn.Conv2d(c, width, 2, stride=2)
+        self.place = nn.Parameter(torch.randn(side * side, width) * 0.02)
+        self.blocks = nn.ModuleList(Block(width, config.heads, config.text_width) for _ in range(config.depth))
+        self.skips = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(config.depth // 2))
+        self.norm = nn.LayerNorm(width)
+        self.unpatch = nn.ConvTranspose2d(width, c, 2, stride=2)
+        self.join = nn.Conv2d(2 * c, c, 1)
+        self.up = ResBlock(c, width)
+        self.head = nn.Conv2d(c, 4 * config.channels, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(
+        self,
+        x_t: Float[Tensor, "B V C H W"],
+        t: Float[Tensor, "B V"],
+        pose: Float[Tensor, "B V 16"],
+        text: Float[Tensor, "B T E"],
+        mask: Bool[Tensor, "B T"],
+        pooled: Float[Tensor, "B E"],
+    ) -> Float[Tensor, "B V C H W"]:
+        views = x_t.shape[1]
+        told = self.time(sinusoid(t)) + self.camera(pose) + self.pooled(pooled)[:, None]
+        flat = F.silu(rearrange(told, "B V D -> (B V) D"))
+        x = F.pixel_unshuffle(rearrange(x_t, "B V C H W -> (B V) C H W"), 2)
+        fine = self.down(self.stem(x.contiguous(memory_format=torch.channels_last)), flat)
+        tokens = rearrange(self.patch(fine), "(B V) D h w -> B V (h w) D", V=views) + self.place
+        kept = []
+        for depth, block in enumerate(self.blocks):
+            if depth < len(self.skips):
+                kept.append(tokens)
+            elif depth >= len(self.blocks) - len(self.skips):
+                skip = self.skips[len(self.blocks) - 1 - depth]
+                tokens = skip(torch.cat([tokens, kept.pop()], -1))
+            tokens = block(tokens, told, text, mask)
+        side = self.config.pixels // 4
+        coarse = rearrange(self.norm(tokens), "B V (h w) D -> (B V) D h w", h=side)
+        fine = self.join(torch.cat([self.unpatch(coarse.contiguous(memory_format=torch.channels_last)), fine], 1))
+        return rearrange(F.pixel_shuffle(self.head(F.silu(self.up(fine, flat))), 2), "(B V) C H W -> B V C H W", V=views)
+
+
+def sinusoid(t: Float[Tensor, "*B"], width: int = 128) -> Float[Tensor, "*B D"]:
+    """Sine and cosine features of a time in (0, 1)."""
+    frequencies = torch.exp(torch.arange(width // 2, device=t.device) * (-math.log(1000.0) / (width // 2)))
+    angles = 1000 * t[..., None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], -1)
