@@ -1,6 +1,6 @@
 """Optimisers as config, and Adan."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal, assert_never
 
 import torch
@@ -62,14 +62,14 @@ class Adan(torch.optim.Optimizer):
         self,
         params: Iterable[nn.Parameter],
         lr: float = 1e-3,
-        betas: tuple[float, float, float] = (0.98, 0.92, 0.99),
+        betas: Sequence[float] = (0.98, 0.92, 0.99),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         max_grad_norm: float = 0.0,
         no_prox: bool = False,
     ) -> None:
         defaults = {
-            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
+            "lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay,
             "max_grad_norm": max_grad_norm, "no_prox": no_prox,
         }  # fmt: skip
         super().__init__(params, defaults)

@@ -31,7 +31,7 @@ class Schedule(Config):
         if right == len(self.knots):
             return self.knots[-1][1]
         (start, low), (end, high) = self.knots[right - 1 : right + 1]
-        return low + (high - low) * (position - start) / (end - start)
+        return low + (high - low) * ((position - start) / (end - start))
 
 
 def constant(value: float) -> Schedule:

@@ -1,15 +1,21 @@
-"""Training cameras: V views around one object, by DESIGN's props ranges or by the official samplers."""
+"""Training cameras: V views around one object (MVDream), or one view a picture spread over the batch (Stable Diffusion)."""
 
 import math
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from jaxtyping import Float, Int
 from pydantic import Field
+from torch import Tensor
 
 from scaledreamer.config import Config
 from scaledreamer.model.cameras import Camera, orbit
 
 Range = tuple[float, float]
+# How elevations spread: evenly in the angle, or, for half of the batches, evenly on the sphere (official for Stable
+# Diffusion), or evenly in sin(e) between lo/90 and hi/90 (official for MVDream: a slip, kept for parity).
+ElevationLaw = Literal["angle", "half-sphere", "half-percent"]
 
 
 class ViewsConfig(Config):
@@ -19,25 +25,69 @@ class ViewsConfig(Config):
     elevation_deg: Range = (0.0, 30.0)
     distance: Range = (3.0, 3.0)
     fovy_deg: Range = (40.0, 40.0)
-    relative_distance: bool = False  # distance is multiplied by 1/tan(fovy/2) (MVDream)
+    relative_distance: bool = False  # distance is multiplied by 1 / tan(fovy / 2) (MVDream)
+    elevation_law: ElevationLaw = "angle"
 
 
-def uniform(low: float, high: float, count: int, rng: torch.Generator) -> torch.Tensor:
-    """`count` uniform numbers in [low, high)."""
-    return low + (high - low) * torch.rand(count, generator=rng)
+@dataclass(frozen=True)
+class Draws:
+    """Uniform numbers in [0, 1), one an object, and whether the batch takes the second elevation law."""
+
+    elevation: Float[Tensor, " B"]
+    azimuth: Float[Tensor, " B"]
+    fovy: Float[Tensor, " B"]
+    distance: Float[Tensor, " B"]
+    second_law: bool = False
 
 
 def sample_views(config: ViewsConfig, objects: int, rng: torch.Generator) -> Camera:
-    """Cameras of objects x views, views contiguous: one elevation, distance and fovy an object, azimuths evenly
-    spread from a random start (MVDream, arXiv:2308.16512)."""
-    elevation = torch.deg2rad(uniform(*config.elevation_deg, objects, rng))
-    start = torch.rand(objects, generator=rng)
-    fovy = torch.deg2rad(uniform(*config.fovy_deg, objects, rng))
-    distance = uniform(*config.distance, objects, rng)
+    """Random cameras of objects x views, views contiguous."""
+    second = config.elevation_law != "angle" and bool(torch.rand((), generator=rng) < 0.5)
+    elevation, azimuth, fovy, distance = (torch.rand(objects, generator=rng) for _ in range(4))
+    return place(config, Draws(elevation, azimuth, fovy, distance, second))
+
+
+def place(config: ViewsConfig, draws: Draws) -> Camera:
+    """The cameras for given draws: one elevation, distance and fovy an object; azimuths evenly around it, or, with one
+    view, evenly over the objects of the batch."""
+    objects, views = len(draws.elevation), config.views
+    low, high = config.elevation_deg
+    if not draws.second_law:
+        elevation = torch.deg2rad(between(config.elevation_deg, draws.elevation))
+    elif config.elevation_law == "half-percent":
+        elevation = torch.asin(between((low / 90, high / 90), draws.elevation))
+    else:
+        ends = (math.sin(math.radians(low)), math.sin(math.radians(high)))
+        elevation = torch.asin(between(ends, draws.elevation))
+    fovy = torch.deg2rad(between(config.fovy_deg, draws.fovy))
+    distance = between(config.distance, draws.distance)
     if config.relative_distance:
         distance = distance / torch.tan(fovy / 2)
-    steps = torch.arange(config.views) / config.views
-    azimuth = (start[:, None] / config.views + steps) * (2 * math.pi) - math.pi
-    each = (value.repeat_interleave(config.views) for value in (elevation, distance, fovy))
-    elevation, distance, fovy = each
-    return orbit(elevation, azimuth.flatten(), distance, fovy)
+    if views == 1:
+        turn = (draws.azimuth + torch.arange(objects)) / objects
+    else:
+        turn = ((draws.azimuth[:, None] + torch.arange(views)) / views).flatten()
+    elevation, distance, fovy = (each.repeat_interleave(views) for each in (elevation, distance, fovy))
+    return orbit(elevation, turn * (2 * math.pi) - math.pi, distance, fovy)
+
+
+def between(ends: Range, u: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """Linear from one end to the other."""
+    return ends[0] + (ends[1] - ends[0]) * u
+
+
+SIDE, FRONT, BACK, OVERHEAD = range(4)
+
+
+def direction_of(
+    camera: Camera, front: float = 30.0, back: float = 30.0, overhead: float = 60.0
+) -> Int[Tensor, " B"]:
+    """Which view-dependent text a camera asks for: side, front, back or overhead. Thresholds in degrees."""
+    x, y, z = camera.position.unbind(-1)
+    azimuth = torch.rad2deg(torch.atan2(y, x))
+    elevation = torch.rad2deg(torch.asin(z / camera.position.norm(dim=-1)))
+    direction = torch.full_like(azimuth, SIDE, dtype=torch.long)
+    direction[(azimuth > -front) & (azimuth < front)] = FRONT
+    direction[(azimuth > 180 - back) | (azimuth < -180 + back)] = BACK
+    direction[elevation > overhead] = OVERHEAD
+    return direction

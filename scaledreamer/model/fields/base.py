@@ -4,8 +4,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Self
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
+
+FINITE_DIFFERENCE = 0.01  # object units, the official step
 
 
 @dataclass(frozen=True)
@@ -36,3 +39,18 @@ class Field(ABC):
     @abstractmethod
     def __getitem__(self, index: int | slice) -> Self:
         """Some of the scenes; an integer gives a field of one scene."""
+
+    def lattice(self, x: Float[Tensor, " X"], y: Float[Tensor, " Y"], z: Float[Tensor, " Z"]) -> FieldSample:
+        """The field at every node of a lattice, nodes in C order (z fastest); a field may know a faster way."""
+        nodes = torch.stack(torch.meshgrid(x, y, z, indexing="ij"), dim=-1).reshape(1, -1, 3)
+        return self.query(nodes.expand(len(self), -1, -1))
+
+
+def sdf_gradient(
+    field: Field, points: Float[Tensor, "B N 3"], sdf: Float[Tensor, "B N 1"], step: float = FINITE_DIFFERENCE
+) -> Float[Tensor, "B N 3"]:
+    """Forward differences of the distance. As in the official code only the shifted point is clamped to the box, so
+    outside it the result says nothing."""
+    shifted = points[:, :, None, :] + step * torch.eye(3, device=points.device, dtype=points.dtype)
+    moved = field.sdf(shifted.clamp(-field.bound, field.bound).flatten(1, 2))
+    return (moved.reshape(points.shape) - sdf) / step

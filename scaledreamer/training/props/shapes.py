@@ -44,7 +44,7 @@ MEASURES: dict[str, dict[str, float]] = {
     "chair": {"h_leg": 0.50, "h_back": 0.62, "w_seat": 0.84, "t_leg": 0.17, "t_seat": 0.14, "t_cushion": 0.07},
     "table": {"h_leg": 0.70, "w_depth": 0.86, "w_length": 1.16, "t_leg": 0.17, "t_top": 0.14},
     "house": {"h_wall": 0.54, "h_roof": 0.46, "w_wall": 0.86, "w_depth": 0.86, "t_eaves": 0.08, "h_door": 0.32},
-    "mug": {"h_all": 0.92, "w_all": 0.42, "t_wall": 0.08, "h_handle": 0.34, "w_handle": 0.36, "t_handle": 0.13},
+    "mug": {"h_all": 0.92, "w_all": 0.44, "t_wall": 0.12, "h_handle": 0.34, "w_handle": 0.36, "t_handle": 0.13},
     "rocket": {"h_body": 0.88, "h_nose": 0.50, "w_body": 0.27, "w_fin": 0.26, "h_fin": 0.42, "t_fin": 0.11},
 }
 

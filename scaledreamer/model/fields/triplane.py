@@ -1,0 +1,192 @@
+"""TriplaneField: three feature planes and a small decoder (EG3D, arXiv:2112.07945)."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Literal, Self
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scaledreamer.model.fields.base import Field, FieldSample
+
+ColorActivation = Literal["sigmoid", "sigmoid-mipnerf"]
+
+# Plane 0 is read at (u, v) = (x, y), plane 1 at (x, z), plane 2 at (z, y); u runs along the width, v along the height.
+PLANE_AXES = ((0, 1), (0, 2), (2, 1))
+
+
+def activate_color(raw: Tensor, activation: ColorActivation) -> Tensor:
+    """Features to sRGB: a sigmoid, or mip-NeRF's that reaches past both ends by 0.001 (arXiv:2103.13415)."""
+    match activation:
+        case "sigmoid":
+            return torch.sigmoid(raw)
+        case "sigmoid-mipnerf":
+            return torch.sigmoid(raw) * 1.002 - 0.001
+
+
+def sample_planes(
+    planes: Float[Tensor, "B 3 C R R"], points: Float[Tensor, "B N 3"]
+) -> Float[Tensor, "B 3 C N"]:
+    """Read each plane bilinearly at the projections of points in [-1, 1]; zero outside (align_corners=False)."""
+    places = torch.stack([points[..., axes] for axes in PLANE_AXES], dim=1)
+    read = F.grid_sample(
+        rearrange(planes, "B P C H W -> (B P) C H W"),
+        rearrange(places, "B P N uv -> (B P) N 1 uv"),
+        mode="bilinear",
+        padding_mode="zeros",
+        align_corners=False,
+    )
+    return rearrange(read, "(B P) C N 1 -> B P C N", P=3)
+
+
+class Decoder(nn.Module):
+    """Plane readings and a point to distance and raw colour."""
+
+    @abstractmethod
+    def decode(
+        self, readings: Float[Tensor, "B 3 C N"], points: Float[Tensor, "B N 3"]
+    ) -> tuple[Float[Tensor, "B N 1"], Float[Tensor, "B N 3"]]:
+        """Signed distance in object units and sRGB colour."""
+
+    @abstractmethod
+    def distance(self, readings: Float[Tensor, "B 3 C N"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
+        """Signed distance alone."""
+
+
+def bias_free(sizes: Sequence[int]) -> nn.Sequential:
+    """Linear layers without bias, ReLU between."""
+    layers: list[nn.Module] = []
+    for inside, outside in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(inside, outside, bias=False), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class SeparateHeads(Decoder):
+    """The official decoder: concatenated readings into one bias-free MLP for distance and one for colour.
+
+    The distance is what the MLP says plus that of a sphere, |p| - sphere_bias.
+    """
+
+    def __init__(
+        self, sdf_sizes: Sequence[int], rgb_sizes: Sequence[int], sphere_bias: float, color: ColorActivation
+    ) -> None:
+        super().__init__()
+        self.sdf_network, self.rgb_network = bias_free(sdf_sizes), bias_free(rgb_sizes)
+        self.sphere_bias, self.color = sphere_bias, color
+
+    def distance(self, readings: Float[Tensor, "B 3 C N"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
+        features = rearrange(readings, "B P C N -> B N (P C)")
+        sdf: Tensor = self.sdf_network(features)
+        return sdf + points.norm(dim=-1, keepdim=True) - self.sphere_bias
+
+    def decode(
+        self, readings: Float[Tensor, "B 3 C N"], points: Float[Tensor, "B N 3"]
+    ) -> tuple[Float[Tensor, "B N 1"], Float[Tensor, "B N 3"]]:
+        raw = self.rgb_network(rearrange(readings, "B P C N -> B N (P C)"))
+        return self.distance(readings, points), activate_color(raw, self.color)
+
+
+class SummedPlanes(Decoder):
+    """The props decoder: the sum of the three readings is the first hidden layer, so a lattice costs no gather.
+
+    One more hidden layer, then distance (plus |p| - sphere_bias, cut by the ball `ball`) and colour.
+    """
+
+    def __init__(self, channels: int, hidden: int, sphere_bias: float, ball: float, color: ColorActivation) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(channels, hidden)
+        self.out = nn.Linear(hidden, 4)
+        nn.init.normal_(self.out.weight, std=0.02)
+        nn.init.zeros_(self.out.bias)
+        self.sphere_bias, self.ball, self.color = sphere_bias, ball, color
+
+    def heads(
+        self, summed: Float[Tensor, "*B C"], points: Float[Tensor, "*#B 3"]
+    ) -> tuple[Float[Tensor, "*B 1"], Float[Tensor, "*B 3"]]:
+        """Summed readings to distance and colour."""
+        raw = self.out(F.silu(self.hidden(F.silu(summed))))
+        radius = points.norm(dim=-1, keepdim=True)
+        sdf = torch.maximum(raw[..., :1] + radius - self.sphere_bias, radius - self.ball)
+        return sdf, activate_color(raw[..., 1:], self.color)
+
+    def decode(
+        self, readings: Float[Tensor, "B 3 C N"], points: Float[Tensor, "B N 3"]
+    ) -> tuple[Float[Tensor, "B N 1"], Float[Tensor, "B N 3"]]:
+        return self.heads(rearrange(readings.sum(1), "B C N -> B N C"), points)
+
+    def distance(self, readings: Float[Tensor, "B 3 C N"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
+        return self.decode(readings, points)[0]
+
+
+class TriplaneField(Field):
+    """B scenes as planes [B, 3, C, R, R] over [-bound, bound]^3 and the decoder they share."""
+
+    def __init__(self, planes: Float[Tensor, "B 3 C R R"], decoder: Decoder, bound: float) -> None:
+        self.planes, self.decoder, self.bound = planes, decoder, bound
+
+    @staticmethod
+    def from_weights(
+        planes: Float[Tensor, "B 3 C R R"],
+        sdf_weights: Sequence[Tensor],
+        rgb_weights: Sequence[Tensor],
+        radius: float = 2.0,
+        sphere_bias: float = 0.8,
+        color: ColorActivation = "sigmoid-mipnerf",
+    ) -> "TriplaneField":
+        """An official field from its planes and the [out, in] matrices of its two bias-free MLPs."""
+        networks = (sdf_weights, rgb_weights)
+        sizes = [[weights[0].shape[1], *(weight.shape[0] for weight in weights)] for weights in networks]
+        decoder = SeparateHeads(sizes[0], sizes[1], sphere_bias, color).to(planes.device, planes.dtype)
+        with torch.no_grad():
+            for network, weights in zip((decoder.sdf_network, decoder.rgb_network), networks, strict=True):
+                for layer, weight in zip(network[::2], weights, strict=True):
+                    assert isinstance(layer, nn.Linear)
+                    layer.weight.copy_(weight)
+        return TriplaneField(planes, decoder, radius)
+
+    def __len__(self) -> int:
+        return len(self.planes)
+
+    def __getitem__(self, index: int | slice) -> Self:
+        planes = self.planes[index : index + 1 or None] if isinstance(index, int) else self.planes[index]
+        return type(self)(planes, self.decoder, self.bound)
+
+    def query(self, points: Float[Tensor, "B N 3"]) -> FieldSample:
+        return FieldSample(*self.decoder.decode(sample_planes(self.planes, points / self.bound), points))
+
+    def sdf(self, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
+        return self.decoder.distance(sample_planes(self.planes, points / self.bound), points)
+
+    def lattice(self, x: Float[Tensor, " X"], y: Float[Tensor, " Y"], z: Float[Tensor, " Z"]) -> FieldSample:
+        """Every node at once. Where the decoder sums the planes, the sum is a broadcast of three resampled planes."""
+        if not isinstance(self.decoder, SummedPlanes):
+            return super().lattice(x, y, z)
+        axes = (x, y, z)
+        xy, xz, zy = (
+            resample_plane(self.planes[:, index], axes[u] / self.bound, axes[v] / self.bound)
+            for index, (u, v) in enumerate(PLANE_AXES)
+        )
+        summed = (
+            rearrange(xy, "B y x C -> B x y 1 C") + rearrange(xz, "B z x C -> B x 1 z C") + rearrange(zy, "B y z C -> B 1 y z C")
+        )
+        nodes = torch.stack(torch.meshgrid(x, y, z, indexing="ij"), dim=-1)
+        sdf, rgb = self.decoder.heads(summed, nodes)
+        return FieldSample(sdf.flatten(1, 3), rgb.flatten(1, 3))
+
+
+def resample_plane(
+    plane: Float[Tensor, "B C R R"], u: Float[Tensor, " U"], v: Float[Tensor, " V"]
+) -> Float[Tensor, "B V U C"]:
+    """A plane at every (u, v) of two axes in [-1, 1], bilinear with zeros outside: two small matrix products."""
+    along_u, along_v = (hat_weights(places, plane.shape[-1]) for places in (u, v))
+    return torch.einsum("vh,bchw,uw->bvuc", along_v, plane, along_u)
+
+
+def hat_weights(places: Float[Tensor, " N"], size: int) -> Float[Tensor, "N R"]:
+    """Linear interpolation as a matrix (align_corners=False, zeros outside)."""
+    position = (places + 1) * size / 2 - 0.5
+    centres = torch.arange(size, device=places.device, dtype=places.dtype)
+    return (1 - (position[:, None] - centres).abs()).clamp(min=0)

@@ -1,0 +1,22 @@
+"""The generator interface: text to a field, in one pass."""
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scaledreamer.model.fields.base import Field
+from scaledreamer.model.text import TextEmbedding
+
+
+class Generator(nn.Module):
+    """A network that makes fields from text. `stochastic` says whether noise changes them."""
+
+    stochastic: bool = False
+
+    @abstractmethod
+    def forward(
+        self, text: TextEmbedding, noise: Float[Tensor, "B Z"] | None = None, rng: torch.Generator | None = None
+    ) -> Field:
+        """B prompts to one field of B scenes."""

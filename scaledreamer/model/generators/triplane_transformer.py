@@ -1,0 +1,162 @@
+"""Triplane-Transformer: learned plane tokens attend to the prompt and unfold into three feature planes.
+
+ScaleDreamer's generator (arXiv:2407.02040, after LRM, arXiv:2311.04400), with the official sizes as OFFICIAL and a few
+typed options for small models.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from scaledreamer.config import Config
+from scaledreamer.model.fields.triplane import ColorActivation, Decoder, SeparateHeads, SummedPlanes, TriplaneField
+from scaledreamer.model.generators.base import Generator
+from scaledreamer.model.layers.attention import Attention
+from scaledreamer.model.text import TextEmbedding
+
+NORM_EPS = 1e-6
+
+
+class SeparateHeadsConfig(Config):
+    """Official decoder: two bias-free MLPs over the concatenated planes."""
+
+    kind: Literal["separate"] = "separate"
+    hidden: PositiveInt = 64
+    hidden_layers: PositiveInt = 2
+
+
+class SummedPlanesConfig(Config):
+    """Props decoder: planes are summed into the first hidden layer; matter stays inside a ball."""
+
+    kind: Literal["summed"] = "summed"
+    hidden: PositiveInt = 32
+    ball: PositiveFloat = 1.0  # radius, object units
+
+
+class TriplaneTransformerConfig(Config):
+    """Every size; the defaults are the official ones."""
+
+    kind: Literal["triplane-transformer"] = "triplane-transformer"
+    width: PositiveInt = 768
+    text_width: PositiveInt = 1024
+    text: Literal["local", "global"] = "local"  # cross-attention to all tokens, or the pooled vector as one more token
+    layers: PositiveInt = 12
+    heads: PositiveInt = 16
+    mlp_ratio: PositiveInt = 4
+    low_res: PositiveInt = 32  # tokens along a plane's side
+    plane_channels: PositiveInt = 32
+    upsample: tuple[PositiveInt, ...] = ()  # channels of stride-2 steps before the last one; official: none
+    film: bool = False  # let the pooled prompt scale and shift the plane tokens
+    decoder: Annotated[SeparateHeadsConfig | SummedPlanesConfig, Field(discriminator="kind")] = SeparateHeadsConfig()
+    radius: PositiveFloat = 2.0  # the box is [-radius, radius]^3
+    sphere_bias: PositiveFloat = 0.8  # radius of the ball that an untrained field shows
+    color: ColorActivation = "sigmoid-mipnerf"
+
+    @property
+    def high_res(self) -> int:
+        """Pixels along a plane's side."""
+        return self.low_res * 2 ** (len(self.upsample) + 1)
+
+
+OFFICIAL = TriplaneTransformerConfig()
+
+
+class LocalBlock(nn.Module):
+    """Pre-norm cross-attention to the prompt's tokens, self-attention, MLP."""
+
+    def __init__(self, config: TriplaneTransformerConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width, NORM_EPS) for _ in range(3))
+        self.cross_attention = Attention(width, config.heads, config.text_width)
+        self.self_attention = Attention(width, config.heads)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, config.mlp_ratio * width), nn.GELU(), nn.Linear(config.mlp_ratio * width, width)
+        )
+
+    def forward(
+        self, x: Float[Tensor, "B N D"], text: Float[Tensor, "B L E"], mask: Bool[Tensor, "B L"] | None
+    ) -> Float[Tensor, "B N D"]:
+        x = x + self.cross_attention(self.norm1(x), text, mask)
+        x = x + self.self_attention(self.norm2(x))
+        return x + self.mlp(self.norm3(x))
+
+
+class GlobalBlock(nn.Module):
+    """Self-attention over the tokens with the prompt prepended, MLP on all of them, the prompt's token dropped again.
+
+    The MLP starts with a GELU, as the official one does.
+    """
+
+    def __init__(self, config: TriplaneTransformerConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.norm2, self.norm3 = (nn.LayerNorm(width, NORM_EPS) for _ in range(2))
+        self.self_attention = Attention(width, config.heads)
+        self.mlp = nn.Sequential(
+            nn.GELU(), nn.Linear(width, config.mlp_ratio * width), nn.GELU(), nn.Linear(config.mlp_ratio * width, width)
+        )
+
+    def forward(
+        self, x: Float[Tensor, "B N D"], text: Float[Tensor, "B 1 D"], mask: Bool[Tensor, "B L"] | None
+    ) -> Float[Tensor, "B N D"]:
+        x = torch.cat([text, x], dim=1)
+        x = x + self.self_attention(self.norm2(x))
+        x = x + self.mlp(self.norm3(x))
+        return x[:, 1:]
+
+
+class TriplaneTransformer(Generator):
+    """Text to TriplaneField."""
+
+    def __init__(self, config: TriplaneTransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, side = config.width, config.low_res
+        self.plane_tokens = nn.Parameter(torch.randn(3 * side * side, width) / width**0.5)
+        block = LocalBlock if config.text == "local" else GlobalBlock
+        self.blocks = nn.ModuleList(block(config) for _ in range(config.layers))
+        self.project = nn.Linear(config.text_width, width) if config.text == "global" else None
+        self.film = nn.Linear(config.text_width, 2 * width) if config.film else None
+        if self.film is not None:
+            nn.init.zeros_(self.film.bias)
+        self.norm = nn.LayerNorm(width, NORM_EPS)
+        channels = [width, *config.upsample]
+        steps: list[nn.Module] = []
+        for inside, outside in zip(channels[:-1], channels[1:], strict=True):
+            steps += [nn.ConvTranspose2d(inside, outside, 2, stride=2), nn.SiLU()]
+        self.upsample = nn.Sequential(
+            *steps, nn.ConvTranspose2d(channels[-1], config.plane_channels, 2, stride=2, bias=False)
+        )
+        self.decoder = build_decoder(config)
+
+    def forward(
+        self, text: TextEmbedding, noise: Float[Tensor, "B Z"] | None = None, rng: torch.Generator | None = None
+    ) -> TriplaneField:
+        return TriplaneField(self.planes(text), self.decoder, self.config.radius)
+
+    def planes(self, text: TextEmbedding) -> Float[Tensor, "B 3 C R R"]:
+        """The three feature planes of every prompt."""
+        tokens = repeat(self.plane_tokens, "N D -> B N D", B=len(text))
+        if self.film is not None:
+            scale, shift = self.film(text.pooled * text.pooled.shape[-1] ** 0.5)[:, None].chunk(2, dim=-1)
+            tokens = tokens * (1 + scale) + shift / self.config.width**0.5
+        context = text.tokens if self.project is None else self.project(text.pooled)[:, None]
+        for block in self.blocks:
+            tokens = block(tokens, context, text.mask)
+        planes = rearrange(self.norm(tokens), "B (P H W) D -> (B P) D H W", P=3, H=self.config.low_res)
+        return rearrange(self.upsample(planes), "(B P) C H W -> B P C H W", P=3)
+
+
+def build_decoder(config: TriplaneTransformerConfig) -> Decoder:
+    """The decoder a config names."""
+    match config.decoder:
+        case SeparateHeadsConfig(hidden=hidden, hidden_layers=layers):
+            inner = [3 * config.plane_channels, *[hidden] * layers]
+            return SeparateHeads([*inner, 1], [*inner, 3], config.sphere_bias, config.color)
+        case SummedPlanesConfig(hidden=hidden, ball=ball):
+            return SummedPlanes(config.plane_channels, hidden, config.sphere_bias, ball, config.color)

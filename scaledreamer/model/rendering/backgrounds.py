@@ -1,0 +1,69 @@
+"""What is seen where there is no object: a plain colour, or a colour for every direction."""
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scaledreamer.model.fields.triplane import ColorActivation, activate_color, bias_free
+
+
+class Background(nn.Module):
+    """Unit directions to sRGB colours."""
+
+    @abstractmethod
+    def forward(
+        self, directions: Float[Tensor, "B H W 3"], rng: torch.Generator | None = None
+    ) -> Float[Tensor, "B H W 3"]:
+        """The colour behind every pixel of B pictures; `rng` only where training may vary it."""
+
+
+class PlainBackground(Background):
+    """One colour everywhere, mid-grey unless told otherwise."""
+
+    def __init__(self, color: tuple[float, float, float] = (0.5, 0.5, 0.5)) -> None:
+        super().__init__()
+        self.color = color
+
+    def forward(
+        self, directions: Float[Tensor, "B H W 3"], rng: torch.Generator | None = None
+    ) -> Float[Tensor, "B H W 3"]:
+        return torch.tensor(self.color, dtype=directions.dtype, device=directions.device).expand_as(directions)
+
+
+def spherical_harmonics(directions: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 9"]:
+    """The nine real harmonics of degrees 0 to 2 at unit directions, with tiny-cuda-nn's order and signs."""
+    x, y, z = directions.unbind(-1)
+    return torch.stack(
+        [
+            torch.full_like(x, 0.28209479),
+            -0.48860251 * y, 0.48860251 * z, -0.48860251 * x,
+            1.09254843 * x * y, -1.09254843 * y * z, 0.94617470 * z * z - 0.31539157,
+            -1.09254843 * x * z, 0.54627422 * (x * x - y * y),
+        ],
+        dim=-1,
+    )  # fmt: skip
+
+
+class HarmonicBackground(Background):
+    """The official neural environment map: spherical harmonics of the direction into a small bias-free MLP.
+
+    In training every picture is one random colour instead with probability `random_color` (0 for the triplane model).
+    """
+
+    def __init__(self, color: ColorActivation = "sigmoid-mipnerf", random_color: float = 0.0) -> None:
+        super().__init__()
+        self.network = bias_free([9, 16, 16, 3])
+        self.color, self.random_color = color, random_color
+
+    def forward(
+        self, directions: Float[Tensor, "B H W 3"], rng: torch.Generator | None = None
+    ) -> Float[Tensor, "B H W 3"]:
+        colors = activate_color(self.network(spherical_harmonics(directions)), self.color)
+        if rng is None or self.random_color == 0:
+            return colors
+        count = len(colors)
+        plain = torch.rand(count, 1, 1, 3, generator=rng).to(colors)
+        replaced = torch.rand(count, 1, 1, 1, generator=rng).to(colors) < self.random_color
+        return torch.where(replaced, plain, colors)

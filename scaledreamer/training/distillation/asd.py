@@ -1,0 +1,56 @@
+"""Asynchronous Score Distillation (ScaleDreamer, arXiv:2407.02040, Eq. 7-9)."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scaledreamer.model.cameras import Camera
+from scaledreamer.training.distillation.base import (
+    Distilled,
+    Negative,
+    Weight,
+    clamp_to_x0,
+    every_row,
+    finish,
+    perpendicular,
+    predict,
+    weight_at,
+)
+from scaledreamer.training.priors.base import Condition, Prior
+from scaledreamer.training.priors.process import rows
+
+
+def asd(
+    prior: Prior,
+    x_0: Float[Tensor, "B C h w"],
+    cond: Condition,
+    uncond: Condition,
+    camera: Camera | None = None,
+    *,
+    noise: Float[Tensor, "B C h w"],
+    t: Tensor,
+    t_shifted: Tensor,
+    guidance: float,
+    weight: Weight = "sds",
+    negatives: Sequence[Negative] | None = None,
+    grad_clip: float | None = None,
+    clamp_x0: float | None = None,
+) -> Distilled:
+    """The render's own score is the same prior's, read at the later time: w(t) (eps_guided(x_t) - eps(x_t', text)).
+
+    The later prediction is conditional, without guidance, on the same noise. `cond` and the times hold a row a prompt
+    or a row a view; `grad_clip` bounds every entry, `clamp_x0` the x_0 that the guided prediction believes in.
+    """
+    with torch.no_grad():
+        t, t_shifted = every_row(t, len(x_0)), every_row(t_shifted, len(x_0))
+        others = [(t, negative.cond) for negative in negatives or ()]
+        asked = [(t, cond), (t, uncond), *others, (t_shifted, cond)]
+        eps_text, eps_null, *eps_negative, eps_later = predict(prior, x_0, noise, asked, camera)
+        direction = eps_text - eps_null
+        for negative, eps in zip(negatives or (), eps_negative, strict=True):
+            direction = direction + rows(negative.weight) * perpendicular(eps - eps_null, eps_text - eps_null)
+        guided = clamp_to_x0(prior, eps_null + guidance * direction, x_0, noise, t, clamp_x0)
+        gradient = rows(weight_at(prior.process, t, weight)) * (guided - eps_later)
+    return finish(x_0, gradient, grad_clip)

@@ -1,0 +1,119 @@
+"""What score distillation losses share: one batch through the prior, guidance, and a gradient that acts as a loss."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scaledreamer.model.cameras import Camera
+from scaledreamer.training.priors.base import Condition, Prior
+from scaledreamer.training.priors.process import NoiseProcess, rows
+
+Weight = Literal["sds", "uniform", "fantasia3d", "x0"]
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A loss whose gradient with respect to x_0 is the distillation gradient divided by the number of rows."""
+
+    loss: Float[Tensor, ""]
+    stats: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Negative:
+    """Texts to move away from (Perp-Neg): one condition and one weight a row; weights are negative to push away."""
+
+    cond: Condition
+    weight: Float[Tensor, " B"]
+
+
+def weight_at(process: NoiseProcess, t: Tensor, kind: Weight) -> Float[Tensor, " B"]:
+    """w(t): sds sigma^2, uniform 1, fantasia3d alpha sigma^2, x0 sigma / max(alpha, 0.1) (the gradient in x_0 units)."""
+    alpha, sigma = process.alpha(t), process.sigma(t)
+    match kind:
+        case "sds":
+            return 1 - alpha.square()
+        case "uniform":
+            return torch.ones_like(sigma)
+        case "fantasia3d":
+            return alpha * (1 - alpha.square())
+        case "x0":
+            return sigma / alpha.clamp(min=0.1)
+        case _:
+            assert_never(kind)
+
+
+def every_row(value: Tensor, count: int) -> Tensor:
+    """A time a row from one time, one a prompt, or one a row."""
+    value = value.reshape(-1)
+    if count % len(value):
+        raise ValueError(f"{len(value)} times do not share out over {count} rows; give one, one a prompt or one a row")
+    return value.repeat_interleave(count // len(value))
+
+
+def every_view(cond: Condition, count: int) -> Condition:
+    """A condition a row from one a prompt (views of a prompt are contiguous)."""
+    if count % len(cond):
+        raise ValueError(f"{len(cond)} conditions do not share out over {count} rows; give one a prompt or one a row")
+    return cond if len(cond) == count else cond.repeat(count // len(cond))
+
+
+@torch.no_grad()
+def predict(
+    prior: Prior,
+    x_0: Float[Tensor, "B C h w"],
+    noise: Float[Tensor, "B C h w"],
+    asked: Sequence[tuple[Tensor, Condition]],
+    camera: Camera | None,
+) -> list[Float[Tensor, "B C h w"]]:
+    """The prior's noise for x_0 with the same noise at each (time, condition), all in one batch, group after group."""
+    count = len(x_0)
+    times = [every_row(t, count) for t, _ in asked]
+    x_t = [prior.process.add_noise(x_0, noise, t) for t in times]
+    first, *others = (every_view(cond, count) for _, cond in asked)
+    cameras = None
+    if camera is not None:
+        repeats = len(asked)
+        cameras = Camera(camera.c2w.repeat(repeats, 1, 1), camera.fovy.repeat(repeats))
+    eps = prior.eps(torch.cat(x_t), torch.cat(times), first.concatenate(*others), cameras)
+    return list(eps.float().chunk(len(asked)))
+
+
+def perpendicular(a: Float[Tensor, "B C h w"], b: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+    """What of a is perpendicular to b, row by row (Perp-Neg, arXiv:2304.04968)."""
+    dims = (1, 2, 3)
+    along = (a * b).sum(dims, keepdim=True) / b.square().sum(dims, keepdim=True).clamp(min=1e-6)
+    return a - along * b
+
+
+def clamp_to_x0(
+    prior: Prior, eps: Float[Tensor, "B C h w"], x_0: Float[Tensor, "B C h w"], noise: Float[Tensor, "B C h w"],
+    t: Tensor, limit: float | None,
+) -> Float[Tensor, "B C h w"]:  # fmt: skip
+    """The eps whose x_0 is that of `eps` clamped to [-limit, limit]: static thresholding (Imagen, arXiv:2205.11487)."""
+    if limit is None:
+        return eps
+    alpha, sigma = rows(prior.process.alpha(t)), rows(prior.process.sigma(t))
+    x_t = alpha * x_0 + sigma * noise
+    believed = ((x_t - sigma * eps) / alpha.clamp(min=1e-4)).clamp(-limit, limit)
+    return (x_t - alpha * believed) / sigma.clamp(min=1e-4)
+
+
+def gradient_as_loss(x_0: Float[Tensor, "B C h w"], gradient: Float[Tensor, "B C h w"]) -> Float[Tensor, ""]:
+    """|x_0 - stopgrad(x_0 - gradient)|^2 / 2B: its derivative with respect to x_0 is gradient / B."""
+    target = (x_0 - gradient).detach()
+    return 0.5 * (x_0 - target).square().sum() / len(x_0)
+
+
+def finish(
+    x_0: Float[Tensor, "B C h w"], gradient: Float[Tensor, "B C h w"], grad_clip: float | None
+) -> Distilled:
+    """Replace what is not finite, clip each entry, and wrap."""
+    gradient = torch.nan_to_num(gradient)
+    if grad_clip is not None:
+        gradient = gradient.clamp(-grad_clip, grad_clip)
+    return Distilled(gradient_as_loss(x_0, gradient), {"sd_grad_norm": float(gradient.norm())})

@@ -1,0 +1,33 @@
+"""Score Distillation Sampling (DreamFusion, arXiv:2209.14988, Eq. 3)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scaledreamer.model.cameras import Camera
+from scaledreamer.training.distillation.base import Distilled, Weight, clamp_to_x0, every_row, finish, predict, weight_at
+from scaledreamer.training.priors.base import Condition, Prior
+from scaledreamer.training.priors.process import rows
+
+
+def sds(
+    prior: Prior,
+    x_0: Float[Tensor, "B C h w"],
+    cond: Condition,
+    uncond: Condition,
+    camera: Camera | None = None,
+    *,
+    noise: Float[Tensor, "B C h w"],
+    t: Tensor,
+    guidance: float,
+    weight: Weight = "sds",
+    grad_clip: float | None = None,
+    clamp_x0: float | None = None,
+) -> Distilled:
+    """w(t) (eps_guided(x_t) - noise), with eps_null + guidance (eps_text - eps_null) as the guided prediction."""
+    with torch.no_grad():
+        t = every_row(t, len(x_0))
+        eps_text, eps_null = predict(prior, x_0, noise, [(t, cond), (t, uncond)], camera)
+        guided = clamp_to_x0(prior, eps_null + guidance * (eps_text - eps_null), x_0, noise, t, clamp_x0)
+        gradient = rows(weight_at(prior.process, t, weight)) * (guided - noise)
+    return finish(x_0, gradient, grad_clip)
