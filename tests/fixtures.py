@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-
 from safetensors import safe_open
 from torch import Tensor
 
@@ -29,5 +28,3 @@ def error(found: Tensor, expected: Tensor) -> float:
 def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors below a prefix, without it."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-

@@ -32,7 +32,10 @@ class Camera:
 
 
 def orbit(
-    elevation: Float[Tensor, " B"], azimuth: Float[Tensor, " B"], distance: Float[Tensor, " B"], fovy: Float[Tensor, " B"]
+    elevation: Float[Tensor, " B"],
+    azimuth: Float[Tensor, " B"],
+    distance: Float[Tensor, " B"],
+    fovy: Float[Tensor, " B"],
 ) -> Camera:
     """Cameras that look at the origin with +Z up; azimuth 0 stands on +X, counter-clockwise from above. Radians."""
     around, up_part = torch.cos(elevation), torch.sin(elevation)
@@ -61,9 +64,7 @@ def turntable(
     return orbit(full * elevation, azimuth, full * distance, full * fovy)
 
 
-def rays(
-    camera: Camera, height: int, width: int
-) -> tuple[Float[Tensor, "B H W 3"], Float[Tensor, "B H W 3"]]:
+def rays(camera: Camera, height: int, width: int) -> tuple[Float[Tensor, "B H W 3"], Float[Tensor, "B H W 3"]]:
     """Origins and unit directions through the pixel centres; row 0 is the top of the picture."""
     device, dtype = camera.c2w.device, camera.c2w.dtype
     i = torch.arange(width, device=device, dtype=dtype) + 0.5

@@ -27,7 +27,9 @@ def read_header(path: Path, kind: str) -> dict[str, Any]:
     if not path.is_file():
         raise ModelFileError(f"no model file at {path}")
     if path.suffix in {".pth", ".pt", ".ckpt", ".bin", ".pkl"}:
-        raise ModelFileError(f"{path} is a pickled file and is not opened here; run: scaledreamer convert {path} -o OUT")
+        raise ModelFileError(
+            f"{path} is a pickled file and is not opened here; run: scaledreamer convert {path} -o OUT"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -64,4 +66,6 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> N
 
 def half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Floating tensors in fp16, for files that are committed or downloaded."""
-    return {name: tensor.to(torch.float16) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    return {
+        name: tensor.to(torch.float16) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+    }

@@ -8,9 +8,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from scaledreamer.config import Config, explain
 from scaledreamer.errors import ConfigError
+from scaledreamer.model.generators import GeneratorConfig
 from scaledreamer.training.diffusion import DiffusionConfig
 from scaledreamer.training.loop import LoopConfig
 from scaledreamer.training.priors.uvit import UViTConfig
+from scaledreamer.training.step import DistillConfig, PropsPriorConfig
 
 
 class PriorRun(Config):
@@ -22,8 +24,18 @@ class PriorRun(Config):
     loop: LoopConfig
 
 
-RunConfig = Annotated[PriorRun, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[Any] = TypeAdapter(PriorRun)
+class DistillRun(Config):
+    """Train a generator from a prior alone."""
+
+    kind: Literal["distill"] = "distill"
+    generator: GeneratorConfig = GeneratorConfig()
+    prior: PropsPriorConfig = PropsPriorConfig()
+    distill: DistillConfig
+    loop: LoopConfig
+
+
+RunConfig = Annotated[PriorRun | DistillRun, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[PriorRun | DistillRun] = TypeAdapter(RunConfig)
 
 
 def preset_names() -> list[str]:
@@ -32,12 +44,16 @@ def preset_names() -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
 
 
-def load_preset(name: str, overrides: list[str]) -> PriorRun:
+def load_preset(name: str, overrides: list[str]) -> PriorRun | DistillRun:
     """A preset with `a.b=value` overrides, validated once."""
     if name not in preset_names():
         raise ConfigError(f"unknown preset {name!r}; choose one of {preset_names()}")
     text = (resources.files("scaledreamer.training") / "presets" / f"{name}.yaml").read_text()
-    values: dict[str, Any] = yaml.safe_load(text)
+    return resolve(yaml.safe_load(text), overrides)
+
+
+def resolve(values: dict[str, Any], overrides: list[str]) -> PriorRun | DistillRun:
+    """A run config from plain values and overrides; unknown keys and wrong types are refused by name."""
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator:
@@ -46,15 +62,9 @@ def load_preset(name: str, overrides: list[str]) -> PriorRun:
         for part in path[:-1]:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise ConfigError(f"{key}: {part} is no group of settings")
+                raise ConfigError(f"{key}: {part!r} is no group of settings")
         place[path[-1]] = yaml.safe_load(value)
-    return resolve(values)
-
-
-def resolve(values: dict[str, Any]) -> PriorRun:
-    """A run config from plain values."""
     try:
-        run: PriorRun = _ADAPTER.validate_python(values)
+        return _ADAPTER.validate_python(values)
     except ValidationError as error:
         raise ConfigError(explain(error)) from error
-    return run

@@ -1,6 +1,6 @@
 """Training the props prior: v-prediction on painted pictures of the ground truth."""
 
-from collections.abc import Mapping
+import itertools
 from pathlib import Path
 
 import torch
@@ -14,15 +14,16 @@ from scaledreamer.config import Config
 from scaledreamer.model.cameras import Camera, turntable
 from scaledreamer.model.images import sheet
 from scaledreamer.model.text import MiniLM
-from scaledreamer.training.embeddings import PromptTable
+from scaledreamer.training.embeddings import RememberingEncoder
 from scaledreamer.training.loop import Task
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.priors.base import Condition
 from scaledreamer.training.priors.process import Cosine, rows
-from scaledreamer.training.priors.props import predict_v
+from scaledreamer.training.priors.props import condition, predict_v
 from scaledreamer.training.priors.uvit import MultiViewUViT, UViTConfig
 from scaledreamer.training.props.dataset import PropsPictures
 from scaledreamer.training.props.grammar import Prop, canonical, prompts_of, training_props
+from scaledreamer.training.views import ViewsConfig
 
 
 class DiffusionConfig(Config):
@@ -33,6 +34,7 @@ class DiffusionConfig(Config):
     wordings: PositiveInt = 16  # prompts a prop
     batch: PositiveInt = 8  # view sets a process and step
     drop_text: float = 0.1  # how often the prompt is empty, for classifier-free guidance
+    views: ViewsConfig = ViewsConfig(views=4, elevation_deg=(-10, 60), distance=(3, 3), fovy_deg=(40, 40))
 
 
 class DiffusionTask(Task):
@@ -40,12 +42,12 @@ class DiffusionTask(Task):
 
     def __init__(self, network: UViTConfig, config: DiffusionConfig, seed: int) -> None:
         torch.manual_seed(seed)
-        self.model = MultiViewUViT(network)
+        self.model = self.network = MultiViewUViT(network)
         self.config, self.process = config, Cosine()
         self.pictures = PropsPictures.load(config.data, config.sets, network.pixels)
         self.props = training_props()
         self.prompts = [prompts_of(prop, config.wordings) for prop in self.props]
-        self.table = PromptTable.build(MiniLM(), ["", *(prompt for said in self.prompts for prompt in said)])
+        self.encoder = RememberingEncoder(MiniLM(), ["", *(prompt for said in self.prompts for prompt in said)])
 
     def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
         rng, count = rank.rng(0, step, "diffusion"), self.config.batch
@@ -60,13 +62,13 @@ class DiffusionTask(Task):
             prompts.append("" if torch.rand((), generator=rng) < self.config.drop_text else spoken)
         camera = Camera(torch.cat(c2w), torch.cat(fovy))
         x_0 = on_grey(torch.cat(images))
-        views = self.model.config.views
+        views = self.network.config.views
         t = (torch.randperm(count, generator=rng) + torch.rand(count, generator=rng)) / count
         t = (0.001 + 0.998 * t).repeat_interleave(views)
         noise = torch.randn(x_0.shape, generator=rng)
         x_t = self.process.add_noise(x_0, noise, t)
         target = rows(self.process.alpha(t)) * noise - rows(self.process.sigma(t)) * x_0
-        v = predict_v(self.model, x_t, t, self.table.condition(prompts), camera)
+        v = predict_v(self.network, x_t, t, condition(self.encoder.encode(prompts)), camera)
         squared = (v - target).square().flatten(1).mean(1)
         return squared.mean(), by_time(squared.detach(), t)
 
@@ -74,19 +76,16 @@ class DiffusionTask(Task):
     def preview(self, model: nn.Module) -> Image.Image:
         """One row a kind: DDIM samples of a prompt, half of them held out."""
         assert isinstance(model, MultiViewUViT)
-        props = [Prop("mushroom", "red"), Prop("bottle", "blue"), Prop("barrel", "red", "wide"), Prop("chair", "green"),
-                 Prop("table", "orange"), Prop("mug", "pink", "tall"), Prop("house", "red"), Prop("rocket", "blue", "small"),
-                 Prop("chest", "yellow"), Prop("tree", "cyan", "wide")]  # fmt: skip
-        text = self.table_or_encode([canonical(prop) for prop in props])
+        props = [
+            Prop("mushroom", "red"), Prop("bottle", "blue"), Prop("barrel", "red", "wide"), Prop("chair", "green"),
+            Prop("table", "orange"), Prop("mug", "pink", "tall"), Prop("house", "red"), Prop("rocket", "blue", "small"),
+            Prop("chest", "yellow"), Prop("tree", "cyan", "wide"),
+        ]  # fmt: skip
+        text = condition(self.encoder.encode([canonical(prop) for prop in props]))
         camera = turntable(model.config.views, elevation=0.4)
-        empty = self.table.condition([""] * len(props))
+        empty = condition(self.encoder.encode([""] * len(props)))
         images = sample(model, text, empty, camera, torch.Generator().manual_seed(0))
         return sheet(images[:, :, :3], columns=2)
-
-    def table_or_encode(self, prompts: list[str]) -> Condition:
-        """Conditions of prompts that may be held out (for pictures only)."""
-        self.table.add(MiniLM(), prompts)
-        return self.table.condition(prompts)
 
 
 def on_grey(rgba: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B 4 H W"]:
@@ -95,7 +94,7 @@ def on_grey(rgba: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B 4 H W"]:
     return 2 * torch.cat([color, rgba[:, 3:]], 1) - 1
 
 
-def by_time(squared: Float[Tensor, " B"], t: Float[Tensor, " B"], buckets: int = 5) -> Mapping[str, float]:
+def by_time(squared: Float[Tensor, " B"], t: Float[Tensor, " B"], buckets: int = 5) -> dict[str, float]:
     """Mean loss in equal slices of t."""
     index = (t * buckets).long()
     return {f"v_mse_{b}": float(squared[index == b].mean()) for b in range(buckets) if bool((index == b).any())}
@@ -115,9 +114,12 @@ def sample(
     process, prompts, views = Cosine(), len(cond), len(camera)
     side = network.config.pixels
     x = torch.randn(prompts * views, network.config.channels, side, side, generator=rng)
-    both, cameras = cond.concatenate(uncond), Camera(camera.c2w.repeat(2 * prompts, 1, 1), camera.fovy.repeat(2 * prompts))
+    both, cameras = (
+        cond.concatenate(uncond),
+        Camera(camera.c2w.repeat(2 * prompts, 1, 1), camera.fovy.repeat(2 * prompts)),
+    )
     times = torch.linspace(0.98, 0.0, steps + 1)
-    for now, later in zip(times[:-1], times[1:], strict=True):
+    for now, later in itertools.pairwise(times):
         t = now.expand(2 * len(x))
         v_text, v_null = predict_v(network, torch.cat([x, x]), t, both, cameras).chunk(2)
         v = v_null + guidance * (v_text - v_null)
@@ -129,8 +131,14 @@ def sample(
 
 
 def one_step_x0(
-    network: MultiViewUViT, x_0: Float[Tensor, "B 4 H W"], t: float, cond: Condition, uncond: Condition, camera: Camera,
-    rng: torch.Generator, guidance: float = 1.5,
+    network: MultiViewUViT,
+    x_0: Float[Tensor, "B 4 H W"],
+    t: float,
+    cond: Condition,
+    uncond: Condition,
+    camera: Camera,
+    rng: torch.Generator,
+    guidance: float = 1.5,
 ) -> Float[Tensor, "B 4 H W"]:
     """What the prior believes in one step when pictures `x_0` are noised to t: the gate before distilling."""
     process, views = Cosine(), network.config.views
@@ -138,9 +146,9 @@ def one_step_x0(
     x_t = process.add_noise(x_0, torch.randn(x_0.shape, generator=rng), times)
     with torch.no_grad():
         both = Camera(camera.c2w.repeat(2, 1, 1), camera.fovy.repeat(2))
-        v_text, v_null = predict_v(network, torch.cat([x_t, x_t]), times.repeat(2), cond.concatenate(uncond), both).chunk(2)
+        v_text, v_null = predict_v(
+            network, torch.cat([x_t, x_t]), times.repeat(2), cond.concatenate(uncond), both
+        ).chunk(2)
     v = v_null + guidance * (v_text - v_null)
     assert len(x_0) % views == 0
     return rows(process.alpha(times)) * x_t - rows(process.sigma(times)) * v
-
-

@@ -1,55 +1,44 @@
-"""Text embeddings computed once: a table from prompt to rows, kept in fp16."""
+"""Text embeddings computed once: an encoder that remembers."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from scaledreamer.model.text import TextEmbedding, TextEncoder
-from scaledreamer.training.priors.base import Condition
-from scaledreamer.training.priors.props import condition
 
 BATCH = 128
 
 
-@dataclass
-class PromptTable:
-    """Embeddings of known prompts, a row each."""
+class RememberingEncoder(TextEncoder):
+    """Another encoder's embeddings in a table of fp16 rows; prompts are encoded in the order they are first met."""
 
-    index: dict[str, int]
-    tokens: Tensor
-    pooled: Tensor
-    mask: Tensor
+    def __init__(self, encoder: TextEncoder, prompts: Iterable[str] = ()) -> None:
+        self.encoder = encoder
+        self.row_of: dict[str, int] = {}
+        self.columns: list[Tensor] = []
+        self.learn(prompts)
 
-    @staticmethod
-    def build(encoder: TextEncoder, prompts: list[str]) -> "PromptTable":
-        """Encode every distinct prompt once."""
-        distinct = list(dict.fromkeys(prompts))
-        parts = [encoder.encode(distinct[i : i + BATCH]) for i in range(0, len(distinct), BATCH)]
-        masks = [p.mask for p in parts if p.mask is not None]
-        return PromptTable(
-            {prompt: row for row, prompt in enumerate(distinct)},
-            torch.cat([p.tokens for p in parts]).half(),
-            torch.cat([p.pooled for p in parts]).half(),
-            torch.cat(masks),
-        )
+    @property
+    def name(self) -> str:
+        return self.encoder.name
 
-    def add(self, encoder: TextEncoder, prompts: list[str]) -> None:
-        """Encode the prompts that are not here yet."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.index]
-        if not new:
-            return
-        other = PromptTable.build(encoder, new)
-        self.index |= {prompt: len(self.index) + row for prompt, row in other.index.items()}
-        self.tokens = torch.cat([self.tokens, other.tokens])
-        self.pooled = torch.cat([self.pooled, other.pooled])
-        self.mask = torch.cat([self.mask, other.mask])
+    def overflow(self, prompt: str) -> int:
+        return self.encoder.overflow(prompt)
 
-    def text(self, prompts: list[str]) -> TextEmbedding:
-        """The embedding of known prompts."""
-        rows = torch.tensor([self.index[prompt] for prompt in prompts])
-        return TextEmbedding(self.tokens[rows].float(), self.pooled[rows].float(), self.mask[rows])
+    def learn(self, prompts: Iterable[str]) -> None:
+        """Encode the prompts that are not in the table yet, in batches."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.row_of]
+        for start in range(0, len(new), BATCH):
+            some = new[start : start + BATCH]
+            text = self.encoder.encode(some)
+            mask = torch.ones(text.tokens.shape[:2], dtype=torch.bool) if text.mask is None else text.mask
+            rows = [text.tokens.half(), text.pooled.half(), mask]
+            self.columns = [torch.cat(pair) for pair in zip(self.columns, rows, strict=True)] if self.columns else rows
+            self.row_of |= {prompt: len(self.row_of) + place for place, prompt in enumerate(some)}
 
-    def condition(self, prompts: list[str]) -> Condition:
-        """The same as a condition of the props prior."""
-        return condition(self.text(prompts))
+    def encode(self, prompts: list[str]) -> TextEmbedding:
+        self.learn(prompts)
+        rows = torch.tensor([self.row_of[prompt] for prompt in prompts])
+        tokens, pooled, mask = (column[rows] for column in self.columns)
+        return TextEmbedding(tokens.float(), pooled.float(), mask)

@@ -98,7 +98,7 @@ class Trainer:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         loss, stats = self.task.loss(step, self.rank)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         shared = loss.detach().clone()
         self.rank.average_gradients(self.model, [shared])
         limit = config.max_grad_norm or math.inf
@@ -172,7 +172,9 @@ class Trainer:
         for name, value in _under("optimizer.", tensors).items():
             index, key = name.split(".", 1)
             state.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        if state:  # a shrunken checkpoint carries no moments; they start anew
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         for name in COUNTERS:
             setattr(self, name, header["counters"][name])
         if self.rank.first:

@@ -41,12 +41,16 @@ def build_optimizer(config: AdamConfig | AdanConfig, parameters: Iterable[nn.Par
     """The optimiser a config names."""
     match config:
         case AdamConfig():
-            return torch.optim.AdamW(
-                parameters, config.lr, config.betas, config.eps, config.weight_decay, foreach=True
-            )
+            return torch.optim.AdamW(parameters, config.lr, config.betas, config.eps, config.weight_decay, foreach=True)
         case AdanConfig():
             return Adan(
-                parameters, config.lr, config.betas, config.eps, config.weight_decay, config.max_grad_norm, config.no_prox
+                parameters,
+                config.lr,
+                config.betas,
+                config.eps,
+                config.weight_decay,
+                config.max_grad_norm,
+                config.no_prox,
             )
         case _:
             assert_never(config)
@@ -75,7 +79,7 @@ class Adan(torch.optim.Optimizer):
         super().__init__(params, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():

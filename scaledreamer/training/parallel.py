@@ -30,7 +30,7 @@ class Rank:
         return self.index == 0
 
     def rng(self, seed: int, step: int, purpose: str = "") -> torch.Generator:
-        """The randomness of one step of this process: it depends on nothing before, so a resumed run is the same run."""
+        """The randomness of one step of this process; nothing before counts, so a resumed run is the same run."""
         digest = hashlib.blake2b(f"{seed}/{self.index}/{step}/{purpose}".encode(), digest_size=8).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest) >> 1)
 
@@ -73,9 +73,7 @@ def _join(work: Callable[[Rank], None], rank: Rank, port: int, watch_parent: boo
     torch.set_num_threads(1)
     if watch_parent:
         threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
-    dist.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank.index, world_size=rank.count
-    )
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank.index, world_size=rank.count)
     try:
         work(rank)
     finally:

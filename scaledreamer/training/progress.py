@@ -20,7 +20,13 @@ class Progress:
         self.began = self.printed = time.monotonic()
         self.bar: Bar | None = None
         if sys.stderr.isatty() and not quiet:
-            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+            columns = (
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.description}"),
+            )
             self.bar = Bar(*columns, console=Console(stderr=True))
             self.task = self.bar.add_task("", total=total, completed=done)
 
@@ -29,7 +35,9 @@ class Progress:
             self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.bar:
             self.bar.stop()
 
@@ -45,4 +53,8 @@ class Progress:
         self.printed = now
         rate = (done - self.start) / max(1e-9, now - self.began)
         left = (self.total - done) / max(1e-9, rate)
-        print(f"step {done}/{self.total}  {rate:.2f} steps/s  {left / 60:.0f} min left  {text}", file=sys.stderr, flush=True)
+        print(
+            f"step {done}/{self.total}  {rate:.2f} steps/s  {left / 60:.0f} min left  {text}",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,5 +1,7 @@
 """Losses on the rendering itself (official section 6.4), each a mean or sum as published."""
 
+from collections.abc import Callable
+
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
@@ -35,7 +37,8 @@ def opaque(opacity: Float[Tensor, "B H W 1"]) -> Float[Tensor, ""]:
 
 def eikonal(gradient: Float[Tensor, "B N 3"]) -> Float[Tensor, ""]:
     """mean (|grad sdf| - 1)^2 over all samples (arXiv:2002.10099)."""
-    return (gradient.norm(dim=-1) - 1).square().mean()
+    slope: Tensor = gradient.norm(dim=-1)
+    return (slope - 1).square().mean()
 
 
 def orient(samples: Samples, opacity: Float[Tensor, "B H W 1"]) -> Float[Tensor, ""]:
@@ -43,7 +46,8 @@ def orient(samples: Samples, opacity: Float[Tensor, "B H W 1"]) -> Float[Tensor,
     assert samples.weights is not None and samples.directions is not None
     normal = rearrange(samples.normal, "B (R S) C -> B R S C", R=samples.weights.shape[1])
     away = (normal * samples.directions[:, :, None]).sum(-1).clamp(min=0).square()
-    return (samples.weights.detach() * away).sum() / (opacity > 0).sum()
+    total: Tensor = (samples.weights.detach() * away).sum()
+    return total / (opacity > 0).sum()
 
 
 def z_variance(rendering: Rendering) -> Float[Tensor, ""]:
@@ -56,7 +60,9 @@ def smoothness(samples: Samples) -> Float[Tensor, ""]:
     assert samples.nodes is not None
     x, y, z = samples.nodes
     sdf = rearrange(samples.sdf, "B (X Y Z) 1 -> B X Y Z", X=x, Y=y, Z=z)
-    second = [sdf.diff(n=2, dim=axis).abs().mean() * (size / 2) for axis, size in zip((1, 2, 3), (x, y, z), strict=True)]
+    second = [
+        sdf.diff(n=2, dim=axis).abs().mean() * (size / 2) for axis, size in zip((1, 2, 3), (x, y, z), strict=True)
+    ]
     return second[0] + second[1] + second[2]
 
 
@@ -64,7 +70,7 @@ def regularize(
     config: RegularizerConfig, rendering: Rendering, step: int, steps: int
 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
     """The weighted sum of the terms that are on at this step, and each term's value."""
-    terms = {
+    terms: dict[str, Callable[[], Tensor]] = {
         "sparsity": lambda: sparsity(rendering.opacity),
         "opaque": lambda: opaque(rendering.opacity),
         "eikonal": lambda: eikonal(rendering.samples.sdf_gradient),

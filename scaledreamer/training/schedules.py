@@ -47,7 +47,9 @@ def official(spec: Sequence[float]) -> Schedule:
     if len(spec) == 3:
         spec = [0, *spec]
     if len(spec) < 4 or len(spec) % 2:
-        raise ValueError(f"{list(spec)} is no schedule; write a number, [v0, v1, end] or [start, v0, v1, end, v2, end2]")
+        raise ValueError(
+            f"{list(spec)} is no schedule; write a number, [v0, v1, end] or [start, v0, v1, end, v2, end2]"
+        )
     start, first, *rest = spec
     knots = [(float(start), float(first))]
     knots += [(float(end), float(value)) for value, end in zip(rest[::2], rest[1::2], strict=True)]

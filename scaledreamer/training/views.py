@@ -1,4 +1,4 @@
-"""Training cameras: V views around one object (MVDream), or one view a picture spread over the batch (Stable Diffusion)."""
+"""Training cameras: V views around one object (MVDream), or single views spread over the batch (Stable Diffusion)."""
 
 import math
 from dataclasses import dataclass
@@ -49,7 +49,8 @@ def sample_views(config: ViewsConfig, objects: int, rng: torch.Generator) -> Cam
 
 def place(config: ViewsConfig, draws: Draws) -> Camera:
     """The cameras for given draws: one elevation, distance and fovy an object; azimuths evenly around it, or, with one
-    view, evenly over the objects of the batch."""
+    view, evenly over the objects of the batch.
+    """
     objects, views = len(draws.elevation), config.views
     low, high = config.elevation_deg
     if not draws.second_law:
@@ -79,9 +80,7 @@ def between(ends: Range, u: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
 SIDE, FRONT, BACK, OVERHEAD = range(4)
 
 
-def direction_of(
-    camera: Camera, front: float = 30.0, back: float = 30.0, overhead: float = 60.0
-) -> Int[Tensor, " B"]:
+def direction_of(camera: Camera, front: float = 30.0, back: float = 30.0, overhead: float = 60.0) -> Int[Tensor, " B"]:
     """Which view-dependent text a camera asks for: side, front, back or overhead. Thresholds in degrees."""
     x, y, z = camera.position.unbind(-1)
     azimuth = torch.rad2deg(torch.atan2(y, x))

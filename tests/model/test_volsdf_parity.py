@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from fixtures import error, fixture, under
 from torch import Tensor
 
 from scaledreamer.model.cameras import Camera
@@ -15,7 +16,6 @@ from scaledreamer.model.rendering import volsdf as volsdf_module
 from scaledreamer.model.rendering.density import official_sharpness
 from scaledreamer.model.rendering.volsdf import render_volsdf
 from scaledreamer.training.regularizers import RegularizerConfig, regularize
-from fixtures import error, fixture, under
 
 
 @dataclass
@@ -130,5 +130,3 @@ def test_training_pictures_samples_and_losses_equal_the_official_ones(monkeypatc
 def test_official_sharpness_is_thirty_and_never_above_eighty() -> None:
     assert official_sharpness(0.340119) == pytest.approx(30.0, abs=1e-3)
     assert official_sharpness(1.0) == 80.0
-
-

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from fixtures import error, fixture
 
 from scaledreamer.training.optimizers import Adan
-from fixtures import error, fixture
 
 TENSORS, META = fixture("adan")
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from fixtures import error, fixture
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,7 +12,6 @@ from scaledreamer.training.priors.base import Condition, Prior
 from scaledreamer.training.priors.process import scaled_linear
 from scaledreamer.training.priors.props import pose
 from scaledreamer.training.views import BACK, FRONT, OVERHEAD, SIDE, direction_of
-from fixtures import error, fixture
 
 MIX = torch.tensor([[0.6, -0.2, 0.1], [0.1, 0.7, -0.3], [-0.4, 0.2, 0.5], [0.3, 0.3, 0.3]])
 
@@ -56,7 +56,11 @@ def test_multi_view_gradient_equals_the_official_one(name: str) -> None:
     config, prior = meta["config"], StandIn(meta["n_view"], 256)
     rgb = tensors["in/rgb"].requires_grad_()
     channels_first = rgb.permute(0, 3, 1, 2)
-    x_0 = F.interpolate(channels_first, (32, 32), mode="bilinear") if meta["rgb_as_latents"] else prior.encode(channels_first)
+    x_0 = (
+        F.interpolate(channels_first, (32, 32), mode="bilinear")
+        if meta["rgb_as_latents"]
+        else prior.encode(channels_first)
+    )
     assert error(x_0.detach(), tensors["out/latents"]) < 2e-5
     before = tensors["in/c2w"].clone()
     camera = Camera(tensors["in/c2w"], torch.ones(4))

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from fixtures import error, fixture, under
 
 from scaledreamer.model.cameras import Camera, orbit, rays
 from scaledreamer.training.views import Draws, ViewsConfig, place
-from fixtures import error, fixture, under
 
 TENSORS, META = fixture("cameras")
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
+from fixtures import PARITY
 from pydantic import TypeAdapter
 
 from scaledreamer.training.priors.process import scaled_linear
 from scaledreamer.training.schedules import Schedule, Scheduled
-from fixtures import PARITY
 
 CASES = json.loads((PARITY / "schedules.json").read_text())
 SCHEDULE: TypeAdapter[Schedule] = TypeAdapter(Scheduled)
@@ -27,7 +27,6 @@ def test_step_windows_equal_the_official_ones() -> None:
         step = case["global_step"]
         assert int(1000 * low.at(step)) == case["min_step"], step
         assert int(1000 * high.at(step)) == case["max_step"], step
-
 
 
 @pytest.mark.parametrize("case", CASES["t_plus"], ids=lambda c: f"{c['plus_ratio']}-{c['min_step']}-{c['u']}")

@@ -24,6 +24,11 @@ class Field(ABC):
 
     bound: float
 
+    @property
+    def device(self) -> torch.device:
+        """Where points must be; a field that stores tensors says where they are."""
+        return torch.device("cpu")
+
     @abstractmethod
     def query(self, points: Float[Tensor, "B N 3"]) -> FieldSample:
         """Signed distance and colour at points; outside the box the stored features read zero, nothing is clamped."""
@@ -50,7 +55,8 @@ def sdf_gradient(
     field: Field, points: Float[Tensor, "B N 3"], sdf: Float[Tensor, "B N 1"], step: float = FINITE_DIFFERENCE
 ) -> Float[Tensor, "B N 3"]:
     """Forward differences of the distance. As in the official code only the shifted point is clamped to the box, so
-    outside it the result says nothing."""
+    outside it the result says nothing.
+    """
     shifted = points[:, :, None, :] + step * torch.eye(3, device=points.device, dtype=points.dtype)
     moved = field.sdf(shifted.clamp(-field.bound, field.bound).flatten(1, 2))
     return (moved.reshape(points.shape) - sdf) / step

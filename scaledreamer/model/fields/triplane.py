@@ -1,5 +1,6 @@
 """TriplaneField: three feature planes and a small decoder (EG3D, arXiv:2112.07945)."""
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Literal, Self
@@ -27,9 +28,7 @@ def activate_color(raw: Tensor, activation: ColorActivation) -> Tensor:
             return torch.sigmoid(raw) * 1.002 - 0.001
 
 
-def sample_planes(
-    planes: Float[Tensor, "B 3 C R R"], points: Float[Tensor, "B N 3"]
-) -> Float[Tensor, "B 3 C N"]:
+def sample_planes(planes: Float[Tensor, "B 3 C R R"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B 3 C N"]:
     """Read each plane bilinearly at the projections of points in [-1, 1]; zero outside (align_corners=False)."""
     places = torch.stack([points[..., axes] for axes in PLANE_AXES], dim=1)
     read = F.grid_sample(
@@ -59,7 +58,7 @@ class Decoder(nn.Module):
 def bias_free(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers without bias, ReLU between."""
     layers: list[nn.Module] = []
-    for inside, outside in zip(sizes[:-1], sizes[1:], strict=True):
+    for inside, outside in itertools.pairwise(sizes):
         layers += [nn.Linear(inside, outside, bias=False), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -80,7 +79,8 @@ class SeparateHeads(Decoder):
     def distance(self, readings: Float[Tensor, "B 3 C N"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
         features = rearrange(readings, "B P C N -> B N (P C)")
         sdf: Tensor = self.sdf_network(features)
-        return sdf + points.norm(dim=-1, keepdim=True) - self.sphere_bias
+        ball: Tensor = points.norm(dim=-1, keepdim=True) - self.sphere_bias
+        return sdf + ball
 
     def decode(
         self, readings: Float[Tensor, "B 3 C N"], points: Float[Tensor, "B N 3"]
@@ -142,10 +142,13 @@ class TriplaneField(Field):
         decoder = SeparateHeads(sizes[0], sizes[1], sphere_bias, color).to(planes.device, planes.dtype)
         with torch.no_grad():
             for network, weights in zip((decoder.sdf_network, decoder.rgb_network), networks, strict=True):
-                for layer, weight in zip(network[::2], weights, strict=True):
-                    assert isinstance(layer, nn.Linear)
-                    layer.weight.copy_(weight)
+                for parameter, weight in zip(network.parameters(), weights, strict=True):
+                    parameter.copy_(weight)
         return TriplaneField(planes, decoder, radius)
+
+    @property
+    def device(self) -> torch.device:
+        return self.planes.device
 
     def __len__(self) -> int:
         return len(self.planes)
@@ -170,7 +173,9 @@ class TriplaneField(Field):
             for index, (u, v) in enumerate(PLANE_AXES)
         )
         summed = (
-            rearrange(xy, "B y x C -> B x y 1 C") + rearrange(xz, "B z x C -> B x 1 z C") + rearrange(zy, "B y z C -> B 1 y z C")
+            rearrange(xy, "B y x C -> B x y 1 C")
+            + rearrange(xz, "B z x C -> B x 1 z C")
+            + rearrange(zy, "B y z C -> B 1 y z C")
         )
         nodes = torch.stack(torch.meshgrid(x, y, z, indexing="ij"), dim=-1)
         sdf, rgb = self.decoder.heads(summed, nodes)

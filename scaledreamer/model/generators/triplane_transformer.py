@@ -4,6 +4,7 @@ ScaleDreamer's generator (arXiv:2407.02040, after LRM, arXiv:2311.04400), with t
 typed options for small models.
 """
 
+import itertools
 from typing import Annotated, Literal
 
 import torch
@@ -59,7 +60,7 @@ class TriplaneTransformerConfig(Config):
     @property
     def high_res(self) -> int:
         """Pixels along a plane's side."""
-        return self.low_res * 2 ** (len(self.upsample) + 1)
+        return self.low_res << (len(self.upsample) + 1)
 
 
 OFFICIAL = TriplaneTransformerConfig()
@@ -83,7 +84,8 @@ class LocalBlock(nn.Module):
     ) -> Float[Tensor, "B N D"]:
         x = x + self.cross_attention(self.norm1(x), text, mask)
         x = x + self.self_attention(self.norm2(x))
-        return x + self.mlp(self.norm3(x))
+        wider: Tensor = self.mlp(self.norm3(x))
+        return x + wider
 
 
 class GlobalBlock(nn.Module):
@@ -127,7 +129,7 @@ class TriplaneTransformer(Generator):
         self.norm = nn.LayerNorm(width, NORM_EPS)
         channels = [width, *config.upsample]
         steps: list[nn.Module] = []
-        for inside, outside in zip(channels[:-1], channels[1:], strict=True):
+        for inside, outside in itertools.pairwise(channels):
             steps += [nn.ConvTranspose2d(inside, outside, 2, stride=2), nn.SiLU()]
         self.upsample = nn.Sequential(
             *steps, nn.ConvTranspose2d(channels[-1], config.plane_channels, 2, stride=2, bias=False)
@@ -149,7 +151,8 @@ class TriplaneTransformer(Generator):
         for block in self.blocks:
             tokens = block(tokens, context, text.mask)
         planes = rearrange(self.norm(tokens), "B (P H W) D -> (B P) D H W", P=3, H=self.config.low_res)
-        return rearrange(self.upsample(planes), "(B P) C H W -> B P C H W", P=3)
+        unfolded: Tensor = self.upsample(planes)
+        return rearrange(unfolded, "(B P) C H W -> B P C H W", P=3)
 
 
 def build_decoder(config: TriplaneTransformerConfig) -> Decoder:

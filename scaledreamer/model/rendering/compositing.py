@@ -9,7 +9,9 @@ from torch import Tensor
 Compositing = Literal["linear", "exponential"]
 
 
-def opacity_of(density: Float[Tensor, "*R S"], length: Float[Tensor, "*R S"], kind: Compositing) -> Float[Tensor, "*R S"]:
+def opacity_of(
+    density: Float[Tensor, "*R S"], length: Float[Tensor, "*R S"], kind: Compositing
+) -> Float[Tensor, "*R S"]:
     """Opacity of each interval.
 
     `linear` is the official density x length, which may exceed 1; `exponential` is 1 - exp(-density x length)

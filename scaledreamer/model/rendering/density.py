@@ -9,7 +9,9 @@ MAX_SHARPNESS = 80.0
 
 def official_sharpness(inverse_std: float | Tensor) -> float:
     """Sharpness k = exp(10 inverse_std), clamped to at most 80, from the official frozen parameter (0.340119 -> 30)."""
-    return float(torch.as_tensor(inverse_std, dtype=torch.float32).mul(10).exp().clamp(1e-6, 1e6).clamp(0, MAX_SHARPNESS))
+    return float(
+        torch.as_tensor(inverse_std, dtype=torch.float32).mul(10).exp().clamp(1e-6, 1e6).clamp(0, MAX_SHARPNESS)
+    )
 
 
 def volsdf_density(sdf: Float[Tensor, "*B"], sharpness: float) -> Float[Tensor, "*B"]:

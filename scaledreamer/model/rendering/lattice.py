@@ -102,7 +102,7 @@ class LatticeSamples:
 def lattice_volume(
     field: Field, config: LatticeConfig, rng: torch.Generator | None
 ) -> tuple[Float[Tensor, "B C X Y Z"], LatticeSamples]:
-    """Distance and (shaded) colour at nodes^3 nodes at cell centres, moved by up to half a cell where `rng` is given."""
+    """Distance and (shaded) colour at nodes^3 cell centres, all moved by up to half a cell where `rng` is given."""
     cell = 2 * field.bound / config.nodes
     offset = torch.zeros(3) if rng is None else (torch.rand(3, generator=rng) - 0.5) * cell
     axes = [(torch.arange(config.nodes) + 0.5) * cell - field.bound + float(shift) for shift in offset]

@@ -11,5 +11,5 @@ AMBIENT = 0.4
 def shade(normal: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 1"]:
     """Wrapped Lambert brightness 0.4 + 0.6 (0.5 + 0.5 n.l) in [0.4, 1] for unit normals."""
     light = torch.tensor(LIGHT, dtype=normal.dtype, device=normal.device)
-    facing = (normal * (light / light.norm())).sum(-1, keepdim=True)
+    facing: Tensor = (normal * (light / light.norm())).sum(-1, keepdim=True)
     return AMBIENT + (1 - AMBIENT) * (0.5 + 0.5 * facing)

@@ -1,7 +1,7 @@
 """The official renderer: proposal and importance samples on every ray, VolSDF density, linear compositing."""
 
 from dataclasses import fields as dataclass_fields
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -49,7 +49,9 @@ def render_volsdf(
     samples = _join([p[1] for p in parts])
     behind = background(directions, rng)
     shape = {"B": scenes, "H": size[0], "W": size[1]}
-    folded = (rearrange(x, "B (V H W) C -> (B V) H W C", **shape) for x in (foreground, opacity, depth, normal, z_variance))
+    folded = (
+        rearrange(x, "B (V H W) C -> (B V) H W C", **shape) for x in (foreground, opacity, depth, normal, z_variance)
+    )
     foreground, opacity, depth, normal, z_variance = folded
     rgb = foreground + behind * (1 - opacity)
     return Rendering(rgb, foreground, behind, opacity, depth, normal, z_variance, samples)
@@ -130,7 +132,7 @@ def sample_edges(
 
 
 def _join(parts: list[Samples]) -> Samples:
-    columns = {}
+    columns: dict[str, Any] = {}
     for column in dataclass_fields(Samples):
         values = [getattr(part, column.name) for part in parts]
         columns[column.name] = None if values[0] is None else torch.cat(values, 1)

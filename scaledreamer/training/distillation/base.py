@@ -32,7 +32,7 @@ class Negative:
 
 
 def weight_at(process: NoiseProcess, t: Tensor, kind: Weight) -> Float[Tensor, " B"]:
-    """w(t): sds sigma^2, uniform 1, fantasia3d alpha sigma^2, x0 sigma / max(alpha, 0.1) (the gradient in x_0 units)."""
+    """w(t): sds sigma^2, uniform 1, fantasia3d alpha sigma^2, x0 sigma / max(alpha, 0.1) (makes x_0 the unit)."""
     alpha, sigma = process.alpha(t), process.sigma(t)
     match kind:
         case "sds":
@@ -109,9 +109,7 @@ def gradient_as_loss(x_0: Float[Tensor, "B C h w"], gradient: Float[Tensor, "B C
     return 0.5 * (x_0 - target).square().sum() / len(x_0)
 
 
-def finish(
-    x_0: Float[Tensor, "B C h w"], gradient: Float[Tensor, "B C h w"], grad_clip: float | None
-) -> Distilled:
+def finish(x_0: Float[Tensor, "B C h w"], gradient: Float[Tensor, "B C h w"], grad_clip: float | None) -> Distilled:
     """Replace what is not finite, clip each entry, and wrap."""
     gradient = torch.nan_to_num(gradient)
     if grad_clip is not None:

@@ -5,7 +5,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scaledreamer.model.cameras import Camera
-from scaledreamer.training.distillation.base import Distilled, Weight, clamp_to_x0, every_row, finish, predict, weight_at
+from scaledreamer.training.distillation.base import (
+    Distilled,
+    Weight,
+    clamp_to_x0,
+    every_row,
+    finish,
+    predict,
+    weight_at,
+)
 from scaledreamer.training.priors.base import Condition, Prior
 from scaledreamer.training.priors.process import rows
 

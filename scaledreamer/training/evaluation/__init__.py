@@ -1,0 +1,1 @@
+"""How good a generator is, measured against the ground truth of the props world."""

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
@@ -36,7 +36,7 @@ class Condition:
 
     @classmethod
     def _each(cls, function, *conditions: Self) -> Self:  # type: ignore[no-untyped-def]
-        columns = {}
+        columns: dict[str, Any] = {}
         for field in fields(cls):
             values = [getattr(condition, field.name) for condition in conditions]
             columns[field.name] = None if values[0] is None else function(values)

@@ -24,6 +24,10 @@ class NoiseProcess(ABC):
         """ASD's later time t + ratio (t - t_min) u (arXiv:2407.02040, Eq. 9); u ~ U[0, 1) from `rng`, 1 without it."""
 
     @abstractmethod
+    def time(self, fraction: float) -> float:
+        """The time at a fraction of the range."""
+
+    @abstractmethod
     def draw(self, t_min: float, t_max: float, count: int, rng: torch.Generator) -> Tensor:
         """`count` times, uniform between two fractions of the whole range."""
 
@@ -65,6 +69,9 @@ class Discrete(NoiseProcess):
             delta = delta * torch.rand(t.shape, generator=rng).to(delta.device)
         return (t + delta.long()).clamp(1, self.steps - 1)
 
+    def time(self, fraction: float) -> float:
+        return int(self.steps * fraction)
+
     def draw(self, t_min: float, t_max: float, count: int, rng: torch.Generator) -> Tensor:
         low, high = int(self.steps * t_min), int(self.steps * t_max)
         return torch.randint(low, high + 1, (count,), generator=rng)
@@ -92,6 +99,9 @@ class Cosine(NoiseProcess):
         if rng is not None:
             delta = delta * torch.rand(t.shape, generator=rng).to(delta.device)
         return torch.minimum(t + delta, t.clamp(min=self.LATEST))
+
+    def time(self, fraction: float) -> float:
+        return fraction
 
     def draw(self, t_min: float, t_max: float, count: int, rng: torch.Generator) -> Tensor:
         return t_min + (t_max - t_min) * torch.rand(count, generator=rng)

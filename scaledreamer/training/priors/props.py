@@ -1,5 +1,6 @@
 """PropsPrior: the small multi-view diffusion model of the props world, seen through the prior interface."""
 
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class PropsPrior(Prior):
         return condition(self.encoder.encode(prompts))
 
     def encode(self, images: Float[Tensor, "B K H W"]) -> Float[Tensor, "B C h w"]:
-        """RGB over mid-grey and opacity, in [0, 1], to [-1, 1]; pictures of another size are averaged or interpolated."""
+        """RGB over mid-grey and opacity, in [0, 1], to [-1, 1]; pictures of another size are resized."""
         pixels = self.network.config.pixels
         if images.shape[-1] != pixels:
             images = F.interpolate(images, (pixels, pixels), mode="bilinear", antialias=True)
@@ -91,6 +92,13 @@ def save_prior(network: MultiViewUViT, path: Path, card: dict[str, Any]) -> None
     """Write a prior as one fp16 file with its config and card."""
     header = {"config": network.config.model_dump(mode="json"), "text_encoder": "minilm", "card": card}
     checkpoint.write(path, "props-prior", checkpoint.half(network.state_dict()), header)
+
+
+def prior_path(name: str) -> Path:
+    """The prior that ships, or a file."""
+    if name != "shipped":
+        return Path(name)
+    return Path(str(resources.files("scaledreamer"))) / "weights" / "props-prior.safetensors"
 
 
 def load_prior(path: Path, encoder: TextEncoder | None = None) -> PropsPrior:

@@ -46,7 +46,8 @@ class ResBlock(nn.Module):
     def forward(self, x: Float[Tensor, "B C h w"], condition: Float[Tensor, "B D"]) -> Float[Tensor, "B C h w"]:
         scale, shift = self.modulation(condition)[:, :, None, None].chunk(2, 1)
         inner = self.conv1(F.silu(self.norm1(x)))
-        return x + self.conv2(F.silu(self.norm2(inner) * (1 + scale) + shift))
+        outer: Tensor = self.conv2(F.silu(self.norm2(inner) * (1 + scale) + shift))
+        return x + outer
 
 
 class Block(nn.Module):
@@ -79,12 +80,17 @@ class Block(nn.Module):
         scale1, shift1, gate1, scale2, shift2, gate2 = self.modulation(F.silu(condition))[:, :, None].chunk(6, -1)
         views = x.shape[1]
         tokens = rearrange(self.norm1(x) * (1 + scale1) + shift1, "B V L D -> B (V L) D")
-        attended = self.out(self.attend(*self.qkv(tokens).chunk(3, -1)))
+        q, k, v = self.qkv(tokens).chunk(3, -1)
+        attended: Tensor = self.out(self.attend(q, k, v))
         x = x + gate1 * rearrange(attended, "B (V L) D -> B V L D", V=views)
         query = self.query(rearrange(self.norm2(x), "B V L D -> B (V L) D"))
-        read = self.attend(query, *self.key_value(text).chunk(2, -1), mask=mask[:, None, None])
-        x = x + rearrange(self.cross_out(read), "B (V L) D -> B V L D", V=views)
-        return x + gate2 * self.mlp(self.norm3(x) * (1 + scale2) + shift2)
+        key, value = self.key_value(text).chunk(2, -1)
+        read = self.attend(query, key, value, mask[:, None, None])
+        told: Tensor = self.cross_out(read)
+        x = x + rearrange(told, "B (V L) D -> B V L D", V=views)
+        wider: Tensor = self.mlp(self.norm3(x) * (1 + scale2) + shift2)
+        out: Tensor = x + gate2 * wider
+        return out
 
 
 class MultiViewUViT(nn.Module):
@@ -110,8 +116,9 @@ class MultiViewUViT(nn.Module):
         self.up = ResBlock(c, width)
         self.head = nn.Conv2d(c, 4 * config.channels, 3, padding=1)
         nn.init.zeros_(self.head.weight)
+        assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(
         self,
@@ -139,7 +146,9 @@ class MultiViewUViT(nn.Module):
         side = self.config.pixels // 4
         coarse = rearrange(self.norm(tokens), "B V (h w) D -> (B V) D h w", h=side)
         fine = self.join(torch.cat([self.unpatch(coarse.contiguous(memory_format=torch.channels_last)), fine], 1))
-        return rearrange(F.pixel_shuffle(self.head(F.silu(self.up(fine, flat))), 2), "(B V) C H W -> B V C H W", V=views)
+        return rearrange(
+            F.pixel_shuffle(self.head(F.silu(self.up(fine, flat))), 2), "(B V) C H W -> B V C H W", V=views
+        )
 
 
 def sinusoid(t: Float[Tensor, "*B"], width: int = 128) -> Float[Tensor, "*B D"]:

@@ -1,4 +1,4 @@
-"""The prior's pictures: cached part ids and shading of every training shape from four sides, painted when they are read."""
+"""The prior's pictures: part ids and shading of every training shape from four sides, painted when they are read."""
 
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -96,8 +96,3 @@ class PropsPictures:
         views = len(cache.part[i])
         images = paint(cache.part[i], cache.shading[i], colors.expand(views, -1, -1), PIXELS // self.pixels)
         return images, Camera(cache.c2w[i], cache.fovy[i])
-
-
-def default_views() -> ViewsConfig:
-    """The cameras of the props world: four sides, from a little below to well above."""
-    return ViewsConfig(views=4, elevation_deg=(-10, 60), distance=(3.0, 3.0), fovy_deg=(40, 40))

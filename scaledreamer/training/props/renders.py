@@ -63,9 +63,7 @@ def picture(shape: Shape, camera: Camera, size: int) -> View:
     part[hit] = (shape.part(points[None])[0] + 1).to(torch.uint8)
     shading[hit] = (shade(normals(shape, points))[:, 0] * 255).round().to(torch.uint8)
     folded = {"V": len(camera), "H": size, "W": size}
-    return View(
-        rearrange(part, "(V H W) -> V H W", **folded), rearrange(shading, "(V H W) -> V H W", **folded)
-    )
+    return View(rearrange(part, "(V H W) -> V H W", **folded), rearrange(shading, "(V H W) -> V H W", **folded))
 
 
 def paint(

@@ -1,17 +1,19 @@
 """Ground truth: every kind of prop as a union of exact solids with named parts.
 
-Object space is DESIGN's: the cube [-1, 1]^3, +Z up, front +X, every prop centred on the origin and inside the unit ball.
+Object space is the cube [-1, 1]^3, +Z up, front +X; every prop is centred on the origin and inside the unit ball.
 Nothing that trains the generator imports this module.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from scaledreamer.model.fields.base import Field, FieldSample
 from scaledreamer.training.props.grammar import Prop
 from scaledreamer.training.props.palette import PALETTE
 from scaledreamer.training.props.solids import Distance, Points, Profile, box, cylinder, extrude, revolve, ring
@@ -135,7 +137,10 @@ def chair(p: Points, m: Sizes) -> Parts:
     )
     wood = torch.minimum(torch.minimum(seat, back), legs(p, half, half, m["t_leg"], low, m["h_leg"]))
     inset, puff = 0.8 * (half - thickness), m["t_cushion"] / 2
-    return {"main": wood, "second": box(shift(p, thickness, 0, seat_top + puff - 0.01), (inset, half * 0.8, puff + 0.01))}
+    return {
+        "main": wood,
+        "second": box(shift(p, thickness, 0, seat_top + puff - 0.01), (inset, half * 0.8, puff + 0.01)),
+    }
 
 
 def table(p: Points, m: Sizes) -> Parts:
@@ -177,7 +182,9 @@ def rocket(p: Points, m: Sizes) -> Parts:
     height, radius = m["h_body"] + m["h_nose"], m["w_body"]
     low, shoulder = -height / 2, m["h_body"] - height / 2
     body = revolve(p, [(radius * 0.75, low + 0.05), (radius, low + m["h_body"] * 0.4), (radius, shoulder)])
-    nose_arc = [(radius * 1.04 * math.cos(a) ** 0.8, shoulder + m["h_nose"] * math.sin(a)) for a in (0, 0.3, 0.6, 0.9, 1.2)]
+    nose_arc = [
+        (radius * 1.04 * math.cos(a) ** 0.8, shoulder + m["h_nose"] * math.sin(a)) for a in (0, 0.3, 0.6, 0.9, 1.2)
+    ]
     nose = revolve(p, [*nose_arc, (radius * 0, height / 2)])
     diagonal = (p[..., :2].sum(-1).abs() / math.sqrt(2), (p[..., 0] - p[..., 1]).abs() / math.sqrt(2))
     along, across = torch.maximum(*diagonal), torch.minimum(*diagonal)  # four fins, folded into one
@@ -244,16 +251,26 @@ def paints(prop: Prop) -> Float[Tensor, "P 3"]:
 
 
 @dataclass(frozen=True)
-class TrueField:
-    """The ground truth of one prop with the mid-range proportions: distance and colour at any point."""
+class TrueField(Field):
+    """The ground truth of one prop as a field of one scene."""
 
     prop: Prop
     shape: Shape
+    bound: float = 1.0
 
-    def query(self, points: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, " N"], Float[Tensor, "N 3"]]:
-        """Signed distance (negative inside) and the sRGB colour of the nearest part."""
-        parts = self.shape.parts(points[None])[:, 0]
-        return parts.amin(0), paints(self.prop)[parts.argmin(0)]
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int | slice) -> Self:
+        return self
+
+    def sdf(self, points: Float[Tensor, "1 N 3"]) -> Float[Tensor, "1 N 1"]:
+        return self.shape.sdf(points)[..., None]
+
+    def query(self, points: Float[Tensor, "1 N 3"]) -> FieldSample:
+        """Distance, and the paint of the part that a point is in or nearest to."""
+        parts = self.shape.parts(points)
+        return FieldSample(parts.amin(0)[..., None], paints(self.prop)[parts.argmin(0)])
 
 
 def truth(prop: Prop, rng: torch.Generator | None = None) -> TrueField:

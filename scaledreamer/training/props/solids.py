@@ -1,8 +1,8 @@
 """Exact signed distances to simple solids (after Inigo Quilez's derivations; formulas, not code).
 
 Points are [S, N, 3] in object units, sizes are tensors that broadcast against [S, N] (one scene a row). Every distance
-is exact inside and outside its own solid; a union by minimum stays exact outside and on the surface, and inside it never
-claims more depth than there is.
+is exact inside and outside its own solid; a union by minimum stays exact outside and on the surface, and inside it
+never claims more depth than there is.
 """
 
 import torch
@@ -16,12 +16,8 @@ Profile = list[tuple[Tensor, Tensor]]  # corners of a polygon, each number [S, 1
 
 def _join(a: Distance, b: Distance) -> Distance:
     """Exact distance of a product of two sets from the distances to each (a box corner, a capped prism)."""
-    return torch.hypot(a.clamp(min=0), b.clamp(min=0)) + torch.maximum(a, b).clamp(max=0)
-
-
-def sphere(points: Points, radius: Tensor) -> Distance:
-    """Ball of the given radius at the origin."""
-    return points.norm(dim=-1) - radius
+    outside, inside = torch.hypot(a.clamp(min=0), b.clamp(min=0)), torch.maximum(a, b).clamp(max=0)
+    return outside + inside
 
 
 def box(points: Points, half: tuple[Tensor, Tensor, Tensor]) -> Distance:

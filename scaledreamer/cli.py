@@ -1,0 +1,162 @@
+"""scaledreamer: generate, serve, evaluate, doctor."""
+
+import importlib.util
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scaledreamer.errors import ExportError, ScaleDreamerError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+ModelOption = Annotated[str | None, typer.Option(help="a shipped model's name or a .safetensors file")]
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="what to make, for example 'a red wooden barrel'")],
+    out: Annotated[list[Path], typer.Option("-o", "--out", help=".glb .gltf .obj .ply .stl, or .png for a picture")],
+    resolution: Annotated[int, typer.Option(help="lattice points along the box, 32 to 512")] = 128,
+    model: ModelOption = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Make a mesh (and a picture) from a prompt."""
+    from scaledreamer.export.formats import SUFFIXES
+    from scaledreamer.pipeline import TextTo3D
+
+    known = [*SUFFIXES, ".png"]
+    for path in out:
+        if path.suffix.lower() not in known:
+            raise ExportError(f"cannot write {path.suffix!r}; choose one of {known}")
+    if not 32 <= resolution <= 512:
+        raise ExportError(f"cannot use resolution {resolution}; choose an integer from 32 to 512")
+    began = time.monotonic()
+    pipe = TextTo3D.load(model, device=device)
+    loaded = time.monotonic()
+    warnings = pipe.warnings(prompt)
+    field = pipe.fields([prompt])
+    mesh = pipe.mesh(field, resolution)
+    for path in out:
+        if path.suffix.lower() == ".png":
+            pipe.picture(field).save(path)
+        else:
+            mesh.write(path, extras={"prompt": prompt, "model": pipe.model_id})
+    seconds = {"load": round(loaded - began, 2), "generate": round(time.monotonic() - loaded, 2)}
+    facts = {
+        "files": [str(path) for path in out], "vertices": len(mesh.vertices), "faces": len(mesh.faces),
+        "seconds": seconds, "warnings": warnings,
+    }  # fmt: skip
+    if as_json:
+        print(json.dumps(facts))
+        return
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"{prompt!r}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces in {seconds['generate']} s")
+    print("wrote " + ", ".join(map(str, out)))
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
+    model: ModelOption = None,
+) -> None:
+    """Answer POST /generate, and show a page to try it on."""
+    from scaledreamer.server.main import serve as run
+    from scaledreamer.server.settings import Settings
+
+    given = {name: value for name, value in (("host", host), ("port", port), ("model", model)) if value is not None}
+    raise SystemExit(run(Settings(**given)))  # type: ignore[arg-type]
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="a shipped model's name or a .safetensors file")] = "props",
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="folder for metrics.json, contact-sheet.png, index.html")
+    ] = Path("out/evaluation"),
+    limit: Annotated[int | None, typer.Option(help="at most this many prompts of each split")] = None,
+    references: Annotated[bool, typer.Option(help="also score the reference rows")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="print the metrics as JSON")] = False,
+) -> None:
+    """Measure a generator of the props world against the ground truth."""
+    try:
+        from scaledreamer.training.evaluation.report import evaluate as run
+    except ModuleNotFoundError as error:
+        raise ScaleDreamerError("evaluation needs scaledreamer/training; install the whole package") from error
+    from scaledreamer.model.library import find_model, load_generator
+
+    results = run(load_generator(find_model(model)), out, limit, references)
+    if as_json:
+        print(json.dumps(results))
+        return
+    for name, splits in results.items():
+        for split, summary in splits.items():
+            print(f"{name:>30} {split:>9}  " + "  ".join(f"{key} {value:g}" for key, value in summary["all"].items()))
+    print(f"wrote {out}/metrics.json, {out}/contact-sheet.png, {out}/index.html")
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False) -> None:
+    """Say what this machine has, what is missing and how to get it."""
+    facts = diagnose()
+    if as_json:
+        print(json.dumps(facts, indent=1))
+    else:
+        for section, lines in facts.items():
+            print(section)
+            for name, value in lines.items():
+                print(f"  {name}: {value}")
+
+
+def diagnose() -> dict[str, dict[str, Any]]:
+    """Devices, versions, models and optional parts."""
+    import torch
+
+    import scaledreamer
+    from scaledreamer.model.library import shipped_models
+    from scaledreamer.model.text import MINILM_SHA256, minilm_folder, verify_sha256
+
+    try:
+        verify_sha256(minilm_folder() / "model.safetensors", MINILM_SHA256)
+        encoder = "present, sha256 verified"
+    except ScaleDreamerError as error:
+        encoder = str(error)
+    cuda = torch.cuda.is_available()
+    optional = {
+        "training": ("scaledreamer.training", "part of the package; reinstall it"),
+        "nerfacc": ("nerfacc", "pip install nerfacc (CUDA only)"),
+        "tinycudann": ("tinycudann", "build it from source with nvcc (CUDA only)"),
+    }
+    return {
+        "versions": {
+            "scaledreamer": scaledreamer.__version__, "python": platform.python_version(), "torch": torch.__version__,
+        },
+        "devices": {
+            "cpu": f"{platform.machine()}, {torch.get_num_threads()} threads",
+            "cuda": torch.cuda.get_device_name(0) if cuda else "none; everything runs on the CPU",
+        },
+        "models": {
+            "shipped": ", ".join(shipped_models()) or "none",
+            "text encoder minilm": encoder,
+        },
+        "optional parts": {
+            name: "present" if importlib.util.find_spec(module) else f"absent: {remedy}"
+            for name, (module, remedy) in optional.items()
+        },
+        "never run on this kind of machine": {} if cuda else {"cuda": "rendering, training and serving on a GPU"},
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Entry point: expected errors become one line and exit code 2."""
+    try:
+        app()
+    except (ScaleDreamerError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

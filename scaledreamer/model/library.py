@@ -1,0 +1,69 @@
+"""Generators as files: one safetensors file holds the weights, the whole config, the text encoder's name and a card."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from scaledreamer.config import explain
+from scaledreamer.errors import ModelFileError
+from scaledreamer.model import checkpoint
+from scaledreamer.model.generators import Generator, GeneratorConfig, TriplaneTransformer, build_generator
+
+DEFAULT = "props"
+
+
+def save_generator(generator: Generator, path: Path | str, card: dict[str, Any], text_encoder: str = "minilm") -> None:
+    """Write a generator in fp16. `card` says what trained it: corpus, prior, steps, metrics, licence."""
+    if not isinstance(generator, TriplaneTransformer):
+        raise ModelFileError(f"{type(generator).__name__} has no file form")
+    header = {
+        "config": generator.config.model_dump(mode="json"),
+        "text_encoder": text_encoder,
+        "stochastic": generator.stochastic,
+        "card": card,
+    }
+    checkpoint.write(Path(path), "generator", checkpoint.half(generator.state_dict()), header)
+
+
+def read_card(path: Path | str) -> dict[str, Any]:
+    """The header of a generator's file: config, text_encoder, stochastic, card."""
+    return checkpoint.read_header(Path(path), "generator")
+
+
+def load_generator(path: Path | str) -> Generator:
+    """Read a generator in float32, ready to use. Anything that is not one is refused with what was found."""
+    path = Path(path)
+    header = checkpoint.read_header(path, "generator")
+    try:
+        config = GeneratorConfig.model_validate(header["config"])
+    except ValidationError as error:
+        raise ModelFileError(f"{path} was written by another version: {explain(error)}") from error
+    generator = build_generator(config)
+    checkpoint.load_weights(generator, checkpoint.read_tensors(path), path)
+    return generator.eval().requires_grad_(False)
+
+
+def find_model(name: str | Path | None) -> Path:
+    """A model file from a path, or from the name of one that ships (None: the default)."""
+    name = name or DEFAULT
+    if Path(name).suffix or Path(name).exists():
+        return Path(name)
+    shipped = Path(str(resources.files("scaledreamer"))) / "weights" / f"{name}.safetensors"
+    if not shipped.is_file():
+        raise ModelFileError(f"no model named {name!r}; choose one of {shipped_models()} or give a .safetensors file")
+    return shipped
+
+
+def shipped_models() -> list[str]:
+    """Names of the generators in the package."""
+    folder = Path(str(resources.files("scaledreamer"))) / "weights"
+    names = []
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            read_card(path)
+        except ModelFileError:  # the prior lies beside it
+            continue
+        names.append(path.stem)
+    return names

@@ -1,0 +1,150 @@
+"""scaledreamer-train: presets, overrides, resume, dry run."""
+
+import json
+import sys
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from torch import nn
+
+from scaledreamer.errors import ConfigError, ScaleDreamerError
+from scaledreamer.files import atomic_path
+from scaledreamer.model.checkpoint import read_header
+from scaledreamer.training.config import DistillRun, PriorRun, load_preset, preset_names, resolve
+from scaledreamer.training.loop import CHECKPOINT, Task, Trainer, averaged_weights
+from scaledreamer.training.parallel import Rank, launch
+
+Run = PriorRun | DistillRun
+
+
+def build_task(run: Run) -> Task:
+    """The task of a run: data, networks and frozen models loaded."""
+    match run:
+        case PriorRun():
+            from scaledreamer.training.diffusion import DiffusionTask
+
+            return DiffusionTask(run.network, run.data, run.loop.seed)
+        case DistillRun():
+            from scaledreamer.model.text import MiniLM
+            from scaledreamer.training.embeddings import RememberingEncoder
+            from scaledreamer.training.priors.props import load_prior, prior_path
+            from scaledreamer.training.step import DistillTask
+
+            encoder = RememberingEncoder(MiniLM())
+            prior = load_prior(prior_path(run.prior.path), encoder)
+            task = DistillTask(run.generator, prior, encoder, run.distill, run.loop.seed)
+            task.steps = run.loop.steps
+            return task
+
+
+def work(run: Run, folder: Path, resume: bool, rank: Rank) -> None:
+    """One process of a run."""
+    trainer = Trainer(build_task(run), run.loop, folder, rank, run.model_dump(mode="json"))
+    if resume:
+        trainer.restore()
+    trainer.run()
+
+
+def export(run: Run, folder: Path, facts: dict[str, Any]) -> Path:
+    """Write the run's averaged weights as the model file that everything else loads."""
+    task = build_model(run)
+    task.load_state_dict(averaged_weights(folder))
+    header = read_header(folder / CHECKPOINT, "training")["counters"]
+    per_step = run.data.batch if isinstance(run, PriorRun) else run.distill.prompts
+    card = {
+        **facts,
+        "steps": header["step"],
+        "skipped_steps": header["skipped"],
+        "examples_seen": header["step"] * per_step * run.loop.processes,
+        "wall_hours": round(header["wall_seconds"] / 3600, 2),
+        "core_hours": round(header["cpu_seconds"] * run.loop.processes / 3600, 2),
+        "config": run.model_dump(mode="json"),
+        "licence": "Apache-2.0",
+    }
+    match run:
+        case PriorRun():
+            from scaledreamer.training.priors.props import save_prior
+
+            path = folder / "props-prior.safetensors"
+            save_prior(task, path, card)  # type: ignore[arg-type]
+        case DistillRun():
+            from scaledreamer.model.library import save_generator
+
+            path = folder / "generator.safetensors"
+            save_generator(task, path, card)  # type: ignore[arg-type]
+    return path
+
+
+def build_model(run: Run) -> nn.Module:
+    """The network of a run without its data."""
+    match run:
+        case PriorRun():
+            from scaledreamer.training.priors.uvit import MultiViewUViT
+
+            return MultiViewUViT(run.network)
+        case DistillRun():
+            from scaledreamer.model.generators import build_generator
+
+            return build_generator(run.generator)
+
+
+def dry_run(run: Run) -> None:
+    """Build everything, take two steps, write nothing, and print what the run would be."""
+    import tempfile
+
+    short = run.model_copy(
+        update={"loop": run.loop.model_copy(update={"steps": 2, "save_every": 10**9, "preview_every": 0})}
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(build_task(short), short.loop, Path(folder), Rank(), {})
+        stats = [trainer.advance() for _ in range(2)]
+    parameters = sum(p.numel() for p in build_model(run).parameters())
+    print(json.dumps({"parameters": parameters, "first_steps": stats, "config": run.model_dump(mode="json")}, indent=1))
+
+
+def train(
+    preset: Annotated[str | None, typer.Argument(help="which preset; see --list")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=value, as often as needed")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder of a new run (default: runs/PRESET)")] = None,
+    resume: Annotated[Path | None, typer.Option(help="folder of a run to continue from its checkpoint")] = None,
+    dry: Annotated[bool, typer.Option("--dry-run", help="build everything, take two steps, write nothing")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="name the presets and stop")] = False,
+) -> None:
+    """Train a prior or a generator from a preset."""
+    if listing:
+        print("\n".join(preset_names()))
+        return
+    if resume is not None:
+        values = read_header(resume / CHECKPOINT, "training")["config"]
+        run, folder = resolve(values, overrides or []), resume
+    elif preset is None:
+        raise ConfigError(f"name a preset, one of {preset_names()}, or --resume a run")
+    else:
+        run, folder = load_preset(preset, overrides or []), out or Path("runs") / preset
+    if dry:
+        dry_run(run)
+        return
+    if resume is None and (folder / CHECKPOINT).exists():
+        raise ConfigError(f"{folder} holds a run already; continue it with --resume {folder}, or choose another --out")
+    if isinstance(run, PriorRun):
+        from scaledreamer.training.props.dataset import build
+
+        build(run.data.data, run.data.sets, run.data.views, processes=run.loop.processes)
+    launch(partial(work, run, folder, resume is not None), run.loop.processes)
+    facts = {"command": "scaledreamer-train " + " ".join(sys.argv[1:]), "scaledreamer": version("scaledreamer")}
+    path = export(run, folder, facts)
+    with atomic_path(folder / "config.json") as partial_path:
+        partial_path.write_text(json.dumps(run.model_dump(mode="json"), indent=1))
+    print(f"wrote {path}")
+
+
+def main() -> None:
+    """Entry point: expected errors become one line."""
+    try:
+        typer.run(train)
+    except ScaleDreamerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,123 @@
+"""The evaluation as files: metrics.json, a contact sheet beside the ground truth, and a page with both."""
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from scaledreamer.files import atomic_path
+from scaledreamer.model.cameras import turntable
+from scaledreamer.model.fields.base import Field
+from scaledreamer.model.generators import Generator
+from scaledreamer.model.images import sheet
+from scaledreamer.model.rendering import LatticeConfig, render
+from scaledreamer.model.text import MiniLM, TextEncoder
+from scaledreamer.training.evaluation.suite import Answer, Case, cases, nearest_seen, random_proportions, run, summarize
+from scaledreamer.training.progress import Progress
+from scaledreamer.training.props.grammar import Split
+from scaledreamer.training.props.shapes import truth
+
+SPLITS: tuple[Split, ...] = ("seen", "pairs", "sizes", "wordings")
+LOOK = LatticeConfig(nodes=96, samples=128, sharpness=150.0)
+
+
+@torch.no_grad()
+def look(field: Field, views: int = 2, pixels: int = 64) -> Float[Tensor, "V 3 H W"]:
+    """Shaded pictures over mid-grey from the front and the side."""
+    camera = turntable(8, elevation=0.45)[torch.tensor([1, 3, 5, 7][:views])]
+    return rearrange(render(field, camera, None, pixels, LOOK).rgb, "V H W C -> V C H W")
+
+
+def contact_sheet(answer: Answer, chosen: list[Case], columns: int = 4) -> Image.Image:
+    """Answer and truth side by side, two views each."""
+    scenes = [torch.cat([look(answer(case)), look(truth(case.prop))]) for case in chosen]
+    return sheet(torch.stack(scenes), columns=columns, zoom=1)
+
+
+def answers_of(generator: Generator, encoder: TextEncoder) -> Answer:
+    """What a generator makes of a prompt."""
+
+    @torch.no_grad()
+    def answer(case: Case) -> Field:
+        field: Field = generator(encoder.encode([case.prompt]))
+        return field
+
+    return answer
+
+
+def evaluate(generator: Generator, out: Path, limit: int | None = None, references: bool = True) -> dict[str, Any]:
+    """Score a generator on every split and write metrics.json, contact-sheet.png and index.html to `out`.
+
+    `limit` takes evenly spread cases of each split. The references are the truth with random proportions and the
+    truth of the nearest seen prompt.
+    """
+    encoder = MiniLM()
+    makers: dict[str, Answer] = {"generator": answers_of(generator, encoder)}
+    if references:
+        makers |= {"truth with random proportions": random_proportions, "nearest seen prompt": nearest_seen(encoder)}
+    chosen = {split: spread(cases(split), limit) for split in SPLITS}
+    total = sum(len(some) for some in chosen.values()) * len(makers)
+    results: dict[str, Any] = {}
+    done = 0
+    with Progress(total) as bar:
+        for name, answer in makers.items():
+            for split, some in chosen.items():
+                rows = run(answer, some, lambda number, done=done: bar.update(done + number, {}))  # type: ignore[misc]
+                done += len(some)
+                results.setdefault(name, {})[split] = summarize(rows)
+    pictures = contact_sheet(makers["generator"], sheet_cases(chosen))
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(out / "metrics.json") as partial:
+        partial.write_text(json.dumps(results, indent=1))
+    with atomic_path(out / "contact-sheet.png") as partial:
+        pictures.save(partial, format="PNG")
+    with atomic_path(out / "index.html") as partial:
+        partial.write_text(page(results))
+    return results
+
+
+def spread(some: list[Case], limit: int | None) -> list[Case]:
+    """At most `limit` cases, evenly spread."""
+    if limit is None or limit >= len(some):
+        return some
+    return [some[index * len(some) // limit] for index in range(limit)]
+
+
+def sheet_cases(chosen: dict[Split, list[Case]]) -> list[Case]:
+    """For the picture: of every kind a few cases of each split."""
+    shown = []
+    kinds = dict.fromkeys(case.prop.kind for some in chosen.values() for case in some)
+    for kind in kinds:
+        for split in ("seen", "seen", "pairs", "sizes"):
+            rest = [case for case in chosen[split] if case.prop.kind == kind and case not in shown]
+            rest = rest or [case for case in chosen["seen"] if case.prop.kind == kind and case not in shown]
+            shown += rest[:1]
+    return shown
+
+
+def page(results: dict[str, Any]) -> str:
+    """A page with the tables and the sheet."""
+    rows = []
+    for name, splits in results.items():
+        for split, summary in splits.items():
+            rows.append((f"{name}: {split}", summary["all"]))
+    for kind, values in results["generator"]["seen"]["kinds"].items():
+        rows.append((f"seen {kind}", values))
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in rows[0][1])
+    body = "".join(
+        f"<tr><td>{html.escape(title)}</td>" + "".join(f"<td>{value}</td>" for value in values.values()) + "</tr>"
+        for title, values in rows
+    )
+    return (
+        "<!doctype html><meta charset=utf-8><title>ScaleDreamer evaluation</title>"
+        "<style>body{font:14px sans-serif;margin:2em}td,th{padding:.2em .6em;text-align:right}"
+        "td:first-child{text-align:left}</style><h1>Props test</h1>"
+        "<p>The sheet shows answer, answer, truth, truth from two sides.</p>"
+        f"<table><tr><th></th>{head}</tr>{body}</table><img src='contact-sheet.png' alt='answers beside the truth'>"
+    )

@@ -1,0 +1,143 @@
+"""The props test: every split, per kind and in all, with reference rows that say what the numbers mean."""
+
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from scaledreamer.model.fields.base import Field
+from scaledreamer.model.text import TextEncoder
+from scaledreamer.training.evaluation.metrics import Measured, color_error, compare, measure, occupancy
+from scaledreamer.training.props.grammar import (
+    COLORS,
+    KINDS,
+    SIZES,
+    Prop,
+    Split,
+    all_props,
+    canonical,
+    say,
+    split_of,
+    training_props,
+    wordings,
+)
+from scaledreamer.training.props.shapes import TrueField, paints, truth
+
+Row = dict[str, float]
+WORDINGS_EACH = 2  # held-out wordings a plain seen prop
+
+
+@dataclass(frozen=True)
+class Case:
+    """One prompt of the test and what it should look like."""
+
+    prompt: str
+    prop: Prop
+    split: Split
+
+
+def cases(split: Split) -> list[Case]:
+    """The prompts of a split in a fixed order; `wordings` says seen plain props as training never does."""
+    if split != "wordings":
+        return [Case(canonical(prop), prop, split) for prop in all_props() if split_of(prop) == split]
+    chosen = []
+    for prop in (prop for prop in all_props() if split_of(prop) == "seen" and prop.size in ("plain", "small")):
+        said = sorted((say(prop, w) for w in wordings(prop, held_out=True)), key=lambda text: zlib.crc32(text.encode()))
+        chosen += [Case(prompt, prop, split) for prompt in said[:WORDINGS_EACH]]
+    return chosen
+
+
+@cache
+def true_measures(prop: Prop) -> Measured:
+    """The truth of a prop with mid-range proportions, measured."""
+    return measure(truth(prop))
+
+
+@cache
+def true_shapes() -> tuple[list[tuple[str, str]], Bool[Tensor, "K X Y Z"]]:
+    """Every kind and size, and their occupied cells."""
+    names = [(kind, size) for kind in KINDS for size in SIZES]
+    return names, torch.stack([occupancy(truth(Prop(kind, "red", size))) for kind, size in names])
+
+
+def shape_found(found: Measured, prop: Prop) -> float:
+    """1 where the nearest of all true shapes, by volumetric IoU, is the one that was asked for."""
+    names, shapes = true_shapes()
+    both = (shapes & found.occupied).flatten(1).sum(1)
+    either = (shapes | found.occupied).flatten(1).sum(1)
+    return float(names[int((both / either).argmax())] == (prop.kind, prop.size))
+
+
+def color_found(found: Measured, prop: Prop) -> float:
+    """1 where, of all main colours on the true shape, the one that was asked for fits best."""
+    if len(found.points) == 0:
+        return 0.0
+    true = true_measures(prop)
+    own = paints(prop)[0].numpy()
+    main = np.abs(true.colors - own).max(1) < 1e-3
+    from scipy.spatial import cKDTree
+
+    distance, nearest = cKDTree(true.points[main]).query(found.points)
+    errors = {}
+    for color in COLORS:
+        wanted = np.broadcast_to(paints(replace(prop, color=color))[0].numpy(), (len(found.points), 3))
+        kept = distance < 0.1
+        errors[color] = color_error((found.colors[kept], wanted[kept], distance[kept])) if kept.any() else 1.0
+    assert len(nearest) == len(found.points)
+    return float(min(errors, key=lambda color: errors[color]) == prop.color)
+
+
+def score(field: Field, prop: Prop) -> Row:
+    """Every number of one answer."""
+    found = measure(field)
+    return compare(found, true_measures(prop)) | {
+        "shape_r1": shape_found(found, prop),
+        "color_r1": color_found(found, prop),
+    }
+
+
+Answer = Callable[[Case], Field]
+
+
+def random_proportions(case: Case) -> Field:
+    """Reference: the right prop with random proportions, as the prior saw it."""
+    rng = torch.Generator().manual_seed(zlib.crc32(case.prompt.encode()))
+    return truth(case.prop, rng)
+
+
+def nearest_seen(encoder: TextEncoder) -> Answer:
+    """Reference: the true shape of the training prompt that is nearest to the asked one as text."""
+    seen = training_props()
+    table = encoder.encode([canonical(prop) for prop in seen]).pooled
+
+    def answer(case: Case) -> TrueField:
+        return truth(seen[int((table @ encoder.encode([case.prompt]).pooled[0]).argmax())])
+
+    return answer
+
+
+def run(
+    answer: Answer, chosen: Iterable[Case], progress: Callable[[int], None] | None = None
+) -> list[tuple[Case, Row]]:
+    """Score every case."""
+    rows = []
+    for number, case in enumerate(chosen, start=1):
+        rows.append((case, score(answer(case), case.prop)))
+        if progress:
+            progress(number)
+    return rows
+
+
+def summarize(rows: list[tuple[Case, Row]]) -> dict[str, Row | dict[str, Row]]:
+    """Means over all cases and for each kind."""
+
+    def mean(some: list[Row]) -> Row:
+        return {name: round(float(np.mean([row[name] for row in some])), 4) for name in some[0]} | {"cases": len(some)}
+
+    kinds = {kind: [row for case, row in rows if case.prop.kind == kind] for kind in KINDS}
+    return {"all": mean([row for _, row in rows]), "kinds": {kind: mean(some) for kind, some in kinds.items() if some}}

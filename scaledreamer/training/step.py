@@ -1,0 +1,105 @@
+"""Training a generator by score distillation: prompt, field, pictures, the prior's judgement, gradient.
+
+Nothing here knows what the prompts look like: an import contract keeps the ground truth out.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from PIL import Image
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from scaledreamer.config import Config
+from scaledreamer.model.cameras import turntable
+from scaledreamer.model.generators import Generator, GeneratorConfig, build_generator
+from scaledreamer.model.images import sheet
+from scaledreamer.model.rendering import LatticeConfig, PlainBackground, RenderConfig, Rendering, render
+from scaledreamer.model.text import TextEncoder
+from scaledreamer.training.embeddings import RememberingEncoder
+from scaledreamer.training.loop import Task
+from scaledreamer.training.losses import LossConfig, TimesConfig, distill
+from scaledreamer.training.parallel import Rank
+from scaledreamer.training.priors.base import Prior
+from scaledreamer.training.prompts import CorpusConfig, PropsCorpus, read_corpus
+from scaledreamer.training.regularizers import RegularizerConfig, regularize
+from scaledreamer.training.schedules import Scheduled, constant
+from scaledreamer.training.views import ViewsConfig, sample_views
+
+
+class PropsPriorConfig(Config):
+    """The shipped prior of the props world, or one from a file."""
+
+    kind: Literal["props"] = "props"
+    path: str = "shipped"
+
+
+class DistillConfig(Config):
+    """Everything about a step but the generator, the prior and the loop."""
+
+    corpus: CorpusConfig = PropsCorpus()
+    loss: LossConfig
+    times: TimesConfig = TimesConfig()
+    regularizers: RegularizerConfig = RegularizerConfig()
+    views: ViewsConfig = ViewsConfig()
+    renderer: RenderConfig = LatticeConfig()
+    sharpness: Scheduled = constant(30.0)  # replaces the renderer's
+    pixels: Annotated[int, Field(ge=8)] = 64  # along a picture's side
+    prompts: PositiveInt = 1  # a process and step
+    preview: tuple[str, ...] = ()  # prompts of the preview strip
+
+
+class DistillTask(Task):
+    """One pass of the generator a prompt for all its views; the prior sees the pictures, the optimiser the gradient."""
+
+    def __init__(
+        self, generator: GeneratorConfig, prior: Prior, encoder: TextEncoder, config: DistillConfig, seed: int
+    ) -> None:
+        torch.manual_seed(seed)
+        self.model = build_generator(generator)
+        self.prior, self.config, self.seed = prior, config, seed
+        self.corpus = read_corpus(config.corpus)
+        self.encoder = encoder
+        if isinstance(encoder, RememberingEncoder):
+            encoder.learn(["", *self.corpus])
+        self.uncond = prior.embed([""])
+        self.background = PlainBackground()
+        self.steps = 1  # of the run; set by whoever knows
+
+    def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
+        config, progress = self.config, (step, self.steps)
+        rng = rank.rng(self.seed, step, "distill")
+        chosen = torch.randint(len(self.corpus), (config.prompts,), generator=rng).tolist()
+        prompts = [self.corpus[index] for index in chosen]
+        field = self.model(self.encoder.encode(prompts))
+        camera = sample_views(config.views, config.prompts, rng)
+        renderer = config.renderer.model_copy(update={"sharpness": config.sharpness.at(*progress)})
+        rendering = render(field, camera, self.background, config.pixels, renderer, rng)
+        x_0 = self.prior.encode(pictures(rendering, self.prior.channels))
+        distilled = distill(
+            config.loss, config.times, self.prior, x_0, self.prior.embed(prompts), self.uncond, camera, progress, rng
+        )
+        regular, values = regularize(config.regularizers, rendering, *progress)
+        return distilled.loss + regular, {"distill": float(distilled.loss.detach()), **distilled.stats, **values}
+
+    @torch.no_grad()
+    def preview(self, model: nn.Module) -> Image.Image | None:
+        """The preview prompts from four sides."""
+        if not self.config.preview:
+            return None
+        assert isinstance(model, Generator)
+        camera = turntable(4, elevation=0.4)
+        rows = []
+        for prompt in self.config.preview:
+            field = model(self.encoder.encode([prompt]))
+            renderer = self.config.renderer.model_copy(update={"sharpness": self.config.sharpness.at(1, 1)})
+            rows.append(rearrange(render(field, camera, None, 64, renderer).rgb, "V H W C -> V C H W"))
+        return sheet(torch.stack(rows), columns=4, zoom=1)
+
+
+def pictures(rendering: Rendering, channels: int) -> Float[Tensor, "B K H W"]:
+    """What a prior judges: colour over the background, and opacity where it wants that too."""
+    layers = torch.cat([rendering.rgb, rendering.opacity], dim=-1)[..., :channels]
+    return rearrange(layers, "B H W K -> B K H W")
