@@ -1,0 +1,204 @@
+"""The loop: exact resume, skipped steps, checkpoints that appear whole, two processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from scaledreamer.errors import ModelFileError, TrainingError
+from scaledreamer.training.loop import CHECKPOINT, LoopConfig, Task, Trainer, shrink
+from scaledreamer.training.optimizers import AdanConfig
+from scaledreamer.training.parallel import Rank, launch
+
+
+class Regression(Task):
+    """A small network learns a fixed linear map; chosen steps are made NaN."""
+
+    def __init__(self, bad: tuple[int, ...] = ()) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+        self.bad = bad
+
+    def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
+        x = torch.randn(16, 4, generator=rank.rng(0, step))
+        loss = (self.model(x) - x[:, :2]).square().mean()
+        return (loss * torch.nan if step in self.bad else loss), {"batch": float(x.mean())}
+
+    def preview(self, model: nn.Module) -> Image.Image:
+        return Image.new("RGB", (4, 4))
+
+
+def trainer(folder: Path, steps: int = 30, bad: tuple[int, ...] = (), **options: object) -> Trainer:
+    config = LoopConfig.model_validate({"steps": steps, "ema": 0.9, "save_every": 10, "log_every": 5, **options})
+    return Trainer(Regression(bad), config, folder, Rank(), {"kind": "test"})
+
+
+def weights(run: Trainer) -> list[Tensor]:
+    return [*run.model.state_dict().values(), *run.ema.state_dict().values()]
+
+
+@pytest.mark.parametrize("optimizer", [{"kind": "adam"}, {"kind": "adan", "lr": 1e-2}])
+def test_a_resumed_run_is_bit_identical(tmp_path: Path, optimizer: dict[str, object]) -> None:
+    whole = trainer(tmp_path / "whole", optimizer=optimizer)
+    whole.run()
+    first = trainer(tmp_path / "cut", optimizer=optimizer)
+    for _ in range(17):
+        first.advance()
+        if first.step == 10:
+            first.save()
+    second = trainer(tmp_path / "cut", optimizer=optimizer)
+    second.restore()
+    assert second.step == 10
+    second.run()
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(second), strict=True))
+
+
+def test_metrics_after_a_resume_hold_every_step_once(tmp_path: Path) -> None:
+    first = trainer(tmp_path, steps=30)
+    while first.step < 25:
+        first.advance()
+        if first.step == 10:
+            first.save()
+        if first.step % 5 == 0:
+            first.log({})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2')  # what a kill leaves behind
+    second = trainer(tmp_path, steps=30)
+    second.restore()
+    second.run()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [5, 10, 15, 20, 25, 30]
+
+
+def test_a_nan_batch_is_skipped_and_counted(tmp_path: Path) -> None:
+    run = trainer(tmp_path, steps=6, bad=(2, 4), ema=0.0)
+    run.run()
+    assert run.skipped == 2
+    assert all(bool(weight.isfinite().all()) for weight in weights(run))
+    assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["skipped"] == 2
+
+
+def test_many_nan_batches_in_a_row_end_the_run_with_the_checkpoint_intact(tmp_path: Path) -> None:
+    run = trainer(tmp_path, steps=40, bad=tuple(range(12, 40)), max_bad_steps=5)
+    with pytest.raises(TrainingError, match="5 steps in a row"):
+        run.run()
+    again = trainer(tmp_path, steps=40)
+    again.restore()
+    assert again.step == 10
+
+
+def test_a_failed_save_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trainer(tmp_path)
+    run.advance()
+    run.save()
+    before = (tmp_path / CHECKPOINT).read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("scaledreamer.model.checkpoint.save_file", full)
+    run.advance()
+    with pytest.raises(OSError, match="No space left"):
+        run.save()
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT], "no partial file stays behind"
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    run.advance()
+    run.save()
+    whole = (tmp_path / CHECKPOINT).read_bytes()
+    (tmp_path / CHECKPOINT).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelFileError, match="no complete safetensors"):
+        trainer(tmp_path).restore()
+
+
+def test_a_shrunken_checkpoint_resumes_with_fresh_moments(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    for _ in range(12):
+        run.advance()
+    run.save()
+    (tmp_path / "small").mkdir()
+    shrink(tmp_path, tmp_path / "small" / CHECKPOINT)
+    again = trainer(tmp_path / "small")
+    again.restore()
+    assert again.step == 12
+    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(weights(run), weights(again), strict=True))
+    again.advance()
+
+
+def train_here(folder: Path, steps: int, rank: Rank) -> None:
+    config = LoopConfig(steps=steps, processes=rank.count, save_every=5, log_every=5, optimizer=AdanConfig(lr=1e-2))
+    Trainer(Regression(), config, folder, rank, {"kind": "test"}).run()
+
+
+def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
+    launch(partial(train_here, tmp_path / "two", 5), 2)
+    found = load_file(tmp_path / "two" / CHECKPOINT)
+
+    task = Regression()  # the same by hand: both ranks' losses in one process
+    config = LoopConfig(steps=5, optimizer=AdanConfig(lr=1e-2))
+    run = Trainer(task, config, tmp_path / "one", Rank(), {"kind": "test"})
+    for step in range(5):
+        run.optimizer.zero_grad()
+        losses = [task.loss(step, Rank(index, 2))[0] for index in range(2)]
+        (sum(losses) / 2).backward()  # type: ignore[union-attr]
+        run.optimizer.param_groups[0]["lr"] = 1e-2
+        run.optimizer.step()
+    for name, value in task.model.state_dict().items():
+        assert torch.allclose(found[f"model.{name}"], value, atol=1e-6), name
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {here!r})
+from functools import partial
+from pathlib import Path
+import time, torch
+import test_loop
+from scaledreamer.training.parallel import Rank
+torch.set_num_threads(1)
+run = test_loop.trainer(Path({folder!r}), steps=400, save_every=7)
+if (Path({folder!r}) / "checkpoint.safetensors").exists():
+    run.restore()
+advance = run.advance
+def slow():
+    time.sleep(0.002)
+    return advance()
+run.advance = slow
+run.run()
+"""
+
+
+def test_sigkill_at_any_moment_changes_nothing(tmp_path: Path) -> None:
+    whole = trainer(tmp_path / "whole", steps=400, save_every=7)
+    whole.run()
+    script = SCRIPT.format(here=str(Path(__file__).parent), folder=str(tmp_path / "killed"))
+    kills = 0
+    for pause in (0.3, 0.11, 0.23):
+        process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 60
+        while not (tmp_path / "killed" / CHECKPOINT).exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(pause)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    subprocess.run([sys.executable, "-c", script], check=True, stderr=subprocess.DEVNULL)
+    last = trainer(tmp_path / "killed", steps=400, save_every=7)
+    last.restore()
+    assert kills > 0
+    assert last.step == 400
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(last), strict=True))
