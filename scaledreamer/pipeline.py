@@ -16,7 +16,8 @@ from scaledreamer.model.fields.base import Field
 from scaledreamer.model.generators import Generator
 from scaledreamer.model.library import find_model, load_generator, read_card
 from scaledreamer.model.rendering import LatticeConfig, PlainBackground, render
-from scaledreamer.model.text import MiniLM, TextEncoder, blend, check_prompt
+from scaledreamer.model.text import MiniLM, TextEncoder, blend
+from scaledreamer.prompt import check_prompt
 
 
 class TextTo3D:

@@ -12,9 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from scaledreamer.errors import ModelFileError, PromptError
-
-MAX_CHARACTERS = 1000
+from scaledreamer.errors import ModelFileError
 
 
 @dataclass(frozen=True)
@@ -52,24 +50,6 @@ def blend(a: TextEmbedding, b: TextEmbedding, weight: float) -> TextEmbedding:
     """(1 - weight) a + weight b, token by token; a token counts where it counts in either."""
     mask = None if a.mask is None or b.mask is None else a.mask | b.mask
     return TextEmbedding(torch.lerp(a.tokens, b.tokens, weight), torch.lerp(a.pooled, b.pooled, weight), mask)
-
-
-def check_prompt(prompt: object) -> str:
-    """The prompt without surrounding space; refused when it is not text, empty, or too long."""
-    if not isinstance(prompt, str):
-        raise PromptError(f"a prompt must be text, not {type(prompt).__name__}")
-    try:
-        prompt.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise PromptError("the prompt holds half of a surrogate pair; send well-formed Unicode") from error
-    prompt = prompt.strip()
-    if not prompt:
-        raise PromptError("the prompt is empty; describe one object, for example 'a red wooden barrel'")
-    if len(prompt) > MAX_CHARACTERS:
-        raise PromptError(f"the prompt has {len(prompt)} characters; at most {MAX_CHARACTERS} are read")
-    if any(ord(c) < 32 and c not in "\t\n\r" for c in prompt):
-        raise PromptError("the prompt holds control characters; send plain text")
-    return prompt
 
 
 class TextEncoder(ABC):

@@ -11,13 +11,12 @@ from typing import Annotated, Any
 import torch
 from PIL import Image
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scaledreamer.config import Config
 from scaledreamer.errors import ModelFileError, TrainingError
 from scaledreamer.files import atomic_path
-from scaledreamer.model.checkpoint import read_header, read_tensors, write
+from scaledreamer.model.checkpoint import half, read_header, read_tensors, write
 from scaledreamer.training.optimizers import AdamConfig, OptimizerConfig, build_optimizer
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.progress import Progress
@@ -165,9 +164,10 @@ class Trainer:
         header, tensors = read_header(path, "training"), read_tensors(path)
         if header["config"].keys() != self.resolved.keys():
             raise ModelFileError(f"{path} was written by another preset: {sorted(header['config'])}")
-        self.model.load_state_dict(_under("model.", tensors))
+        weights = _under("model.", tensors)
+        self.model.load_state_dict(weights)
         if self.config.ema:
-            self.ema.load_state_dict(_under("ema.", tensors))
+            self.ema.load_state_dict(_under("ema.", tensors) or weights)
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in _under("optimizer.", tensors).items():
             index, key = name.split(".", 1)
@@ -212,9 +212,10 @@ def averaged_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def shrink(folder: Path, out: Path) -> None:
-    """Write a run's state without optimiser moments in fp16: small enough to carry; a resume from it is not exact."""
-    header, tensors = read_header(folder / CHECKPOINT, "training"), read_tensors(folder / CHECKPOINT)
-    kept = {name: t.half() for name, t in tensors.items() if not name.startswith("optimizer.")}
-    metadata = {"format": "scaledreamer/1", "kind": "training", "header": json.dumps(header)}
-    with atomic_path(out) as partial:
-        save_file(kept, partial, metadata)
+    """Write a run's averaged weights and counters in fp16, without optimiser moments: small enough to carry.
+
+    A resume from it starts the moments anew, so it is not exact.
+    """
+    header = read_header(folder / CHECKPOINT, "training")
+    weights = {f"model.{name}": value for name, value in averaged_weights(folder).items()}
+    write(out, "training", half(weights), header)

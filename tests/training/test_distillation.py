@@ -14,7 +14,7 @@ from scaledreamer.training.priors.process import Cosine, NoiseProcess, scaled_li
 
 
 class Gaussian(Prior):
-    """The exact score of x_0 ~ N(mean(text), spread^2): eps = sigma (x_t - alpha mean) / (alpha^2 spread^2 + sigma^2)."""
+    """The exact score of x_0 ~ N(m, s^2), m from the text: eps = sigma (x_t - alpha m) / (alpha^2 s^2 + sigma^2)."""
 
     views = 1
 

@@ -176,7 +176,7 @@ class TriplaneField(Field):
             rearrange(xy, "B y x C -> B x y 1 C")
             + rearrange(xz, "B z x C -> B x 1 z C")
             + rearrange(zy, "B y z C -> B 1 y z C")
-        )
+        ).contiguous()  # channels last in memory: everything after this runs over them
         nodes = torch.stack(torch.meshgrid(x, y, z, indexing="ij"), dim=-1)
         sdf, rgb = self.decoder.heads(summed, nodes)
         return FieldSample(sdf.flatten(1, 3), rgb.flatten(1, 3))

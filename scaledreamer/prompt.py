@@ -1,0 +1,23 @@
+"""What a prompt may be: the one rule that the library, the command line and the server share."""
+
+from scaledreamer.errors import PromptError
+
+MAX_CHARACTERS = 1000
+
+
+def check_prompt(prompt: object) -> str:
+    """The prompt without surrounding space; refused when it is not text, empty, or too long."""
+    if not isinstance(prompt, str):
+        raise PromptError(f"a prompt must be text, not {type(prompt).__name__}")
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise PromptError("the prompt holds half of a surrogate pair; send well-formed Unicode") from error
+    prompt = prompt.strip()
+    if not prompt:
+        raise PromptError("the prompt is empty; describe one object, for example 'a red wooden barrel'")
+    if len(prompt) > MAX_CHARACTERS:
+        raise PromptError(f"the prompt has {len(prompt)} characters; at most {MAX_CHARACTERS} are read")
+    if any(ord(c) < 32 and c not in "\t\n\r" for c in prompt):
+        raise PromptError("the prompt holds control characters; send plain text")
+    return prompt

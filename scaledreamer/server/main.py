@@ -1,0 +1,86 @@
+"""`scaledreamer serve`: the app under uvicorn, with one clear line for what goes wrong at the start."""
+
+import errno
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from scaledreamer.server.app import create_app
+from scaledreamer.server.settings import Settings
+from scaledreamer.server.worker import Factory
+
+
+def serve(settings: Settings | None = None, factory: Factory | None = None) -> int:
+    """Serve until Ctrl-C; the exit code is 1 when the address, the data folder or the model cannot be used."""
+    settings = settings or Settings()
+    try:
+        check_writable(settings.data)
+        listener = bind(settings.host, settings.port)
+    except OSError as error:
+        print(f"scaledreamer: {error}", file=sys.stderr)
+        return 1
+    failures: list[str] = []
+
+    def give_up(reason: str) -> None:
+        failures.append(reason)
+        server.should_exit = True
+
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    app = create_app(settings, factory, give_up)
+    config = uvicorn.Config(
+        app, log_level="warning", server_header=False, timeout_keep_alive=30, timeout_graceful_shutdown=3
+    )
+    server = uvicorn.Server(config)
+    print(f"ScaleDreamer serves http://{shown}:{port}/ (API: http://{shown}:{port}/docs); Ctrl-C stops it", flush=True)
+    try:
+        with listener:
+            server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass
+    if failures:
+        print(f"scaledreamer: {failures[0]}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def check_writable(folder: Path) -> None:
+    """Fail now rather than at the first job."""
+    try:
+        (folder / "jobs").mkdir(parents=True, exist_ok=True)
+        probe = folder / "jobs" / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(f"cannot write to {folder}: {error.strerror}; set SCALEDREAMER_DATA to another folder") from error
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """The listening socket, taken before anything is loaded."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise OSError(f"unknown host {host!r}: {error.strerror}; use 127.0.0.1 or 0.0.0.0") from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if sys.platform != "win32":  # there the option would let two servers share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        remedies = {
+            errno.EADDRINUSE: f"port {port} on {host} is taken; stop the other program or choose another --port",
+            errno.EACCES: f"port {port} needs more rights; choose one from 1024 up",
+            errno.EADDRNOTAVAIL: f"{host} is not an address of this machine; use 127.0.0.1 or 0.0.0.0",
+        }
+        raise OSError(remedies.get(error.errno or 0, f"cannot listen on {host}:{port}: {error.strerror}")) from error
+    return listener
+
+
+if __name__ == "__main__":
+    sys.exit(serve())

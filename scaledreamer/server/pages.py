@@ -1,0 +1,43 @@
+"""The playground and the API page: files of this package, under a policy that lets nothing in from outside."""
+
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+
+WEB = Path(__file__).parent / "web"
+# The least that model-viewer runs under without a complaint: it compiles WebAssembly when it loads ('wasm-unsafe-eval'
+# allows no eval of JavaScript) and styles its shadow tree with <style> elements. Textured meshes will need blob: in
+# img-src and connect-src as well.
+POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self' 'wasm-unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    ]
+)
+
+
+def install(app: FastAPI) -> None:
+    """`/` and `/docs`, and their assets under `/web`."""
+
+    async def playground(_: Request) -> Response:
+        return _page("index.html")
+
+    async def docs(_: Request) -> Response:
+        return _page("docs.html")
+
+    app.add_route("/", playground, include_in_schema=False)
+    app.add_route("/docs", docs, include_in_schema=False)
+    app.mount("/web", StaticFiles(directory=WEB), name="web")
+
+
+def _page(name: str) -> Response:
+    headers = {"content-security-policy": POLICY, "cache-control": "no-cache"}
+    return FileResponse(WEB / name, media_type="text/html", headers=headers)

@@ -1,0 +1,129 @@
+// The playground: start a job, follow it, show the mesh. It uses the public API and nothing else.
+const $ = (id) => document.getElementById(id);
+const form = $("form"), prompt = $("prompt"), viewer = $("viewer");
+const sizes = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+// Addresses in a job are absolute; only the path is used, so the page also works behind a proxy.
+const local = (address) => new URL(address, location.href).pathname;
+
+class Problem extends Error {
+  constructor(title, detail) { super(detail || title); this.title = title; }
+}
+
+async function ask(path, options) {
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch {
+    throw new Problem("The server does not answer", "Is it still running? Start it again with: scaledreamer serve");
+  }
+  const body = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Problem(body.title || `HTTP ${answer.status}`, body.detail);
+  return body;
+}
+
+function words(job, seconds) {
+  const time = `${seconds.toFixed(1)} s`;
+  if (job.status === "queued") return job.queue_position > 1 ? `Waiting, ${job.queue_position - 1} before you · ${time}` : `Waiting · ${time}`;
+  return `${job.stage === "export" ? "Writing files" : "Generating"} · ${time}`;
+}
+
+async function follow(job, begin) {
+  for (let wait = 150; job.status === "queued" || job.status === "running"; wait = Math.min(wait * 1.3, 1000)) {
+    $("progress").value = job.progress;
+    $("status").textContent = words(job, (performance.now() - begin) / 1000);
+    await pause(wait);
+    job = await ask(local(job.links.self));
+  }
+  if (job.status !== "succeeded") throw new Problem(job.error?.title || `The job is ${job.status}`, job.error?.detail);
+  return job;
+}
+
+function size(bytes) {
+  return bytes < 1e6 ? `${sizes.format(bytes / 1e3)} kB` : `${sizes.format(bytes / 1e6)} MB`;
+}
+
+function offer(files) {
+  const links = files.filter((file) => file.role !== "material").map((file) => {
+    const link = document.createElement("a"), note = document.createElement("small");
+    link.href = local(file.url);
+    link.download = file.name;
+    note.textContent = size(file.bytes);
+    link.append(`${file.format.toUpperCase()} `, note);
+    return link;
+  });
+  $("downloads").replaceChildren(...links);
+  $("downloads").hidden = false;
+}
+
+function shown(address) {
+  return new Promise((resolve, reject) => {
+    const done = (event) => {
+      viewer.removeEventListener("load", done);
+      viewer.removeEventListener("error", done);
+      if (event.type === "load") resolve();
+      else reject(new Problem("The mesh cannot be shown here", "This browser could not draw it; the downloads work."));
+    };
+    viewer.addEventListener("load", done);
+    viewer.addEventListener("error", done);
+    viewer.src = address;
+  });
+}
+
+function complain(problem) {
+  const title = document.createElement("strong");
+  title.textContent = problem.title || "Something went wrong";
+  $("error").replaceChildren(title, problem.message);
+  $("error").hidden = false;
+  $("status").textContent = "";
+}
+
+async function generate() {
+  const begin = performance.now();
+  const request = { prompt: prompt.value, resolution: Number($("resolution").value), formats: ["glb", "obj"] };
+  $("generate").disabled = true;
+  $("error").hidden = $("downloads").hidden = true;
+  $("progress").hidden = false;
+  $("progress").value = 0;
+  $("status").textContent = "Sending…";
+  try {
+    const headers = { "content-type": "application/json" };
+    const job = await follow(await ask("/v1/jobs", { method: "POST", headers, body: JSON.stringify(request) }), begin);
+    offer(job.files);
+    viewer.alt = `3D mesh: ${job.prompt}`;
+    $("empty").hidden = true;
+    $("facts").textContent = `${job.report.vertices.toLocaleString()} vertices · ${job.report.faces.toLocaleString()} faces · ${job.model}`;
+    $("facts").hidden = false;
+    $("status").textContent = [`Done in ${((performance.now() - begin) / 1000).toFixed(1)} s.`, ...job.warnings].join(" ");
+    await shown(local(job.files.find((file) => file.format === "glb").url));
+  } catch (problem) {
+    complain(problem);
+  } finally {
+    $("progress").hidden = true;
+    $("generate").disabled = false;
+  }
+}
+
+function command() {
+  const body = JSON.stringify({ prompt: prompt.value }).replaceAll("'", "'\\''");
+  $("curl").textContent = `curl -X POST ${location.origin}/generate -d '${body}'`;
+}
+
+async function watch() {
+  for (;;) {
+    const answer = await fetch("/health/ready").catch(() => null);
+    $("ready").textContent = answer?.ok ? "ready" : answer ? "loading the model…" : "offline";
+    await pause(answer?.ok ? 15000 : 1000);
+  }
+}
+
+form.addEventListener("submit", (event) => { event.preventDefault(); if (!$("generate").disabled) generate(); });
+prompt.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); form.requestSubmit(); }
+});
+prompt.addEventListener("input", command);
+for (const example of document.querySelectorAll(".examples button")) {
+  example.addEventListener("click", () => { prompt.value = example.textContent; command(); form.requestSubmit(); });
+}
+command();
+watch();

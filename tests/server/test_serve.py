@@ -1,0 +1,103 @@
+"""`serve` as a program: the headline command, a clear line when it cannot start, nothing left when it is killed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(factory: str, data: Path, port: int) -> list[str]:
+    program = f"""
+import sys
+from pathlib import Path
+from scaledreamer.server.main import serve
+from scaledreamer.server.settings import Settings
+from tests.server.fakes import triangles, missing
+if __name__ == "__main__":
+    sys.exit(serve(Settings(data=Path({str(data)!r}), port={port}), {factory}))
+"""
+    return [sys.executable, "-c", program]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+@contextmanager
+def program(data: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process and its address; the port is the one it prints."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command("triangles", data, 0), env=environment(), **pipes) as process:  # type: ignore[call-overload]
+        try:
+            line = process.stdout.readline()
+            yield process, line.split()[2].rstrip("/")
+        finally:
+            process.kill()
+
+
+def test_curl_as_written_then_ctrl_c(tmp_path: Path) -> None:
+    with program(tmp_path) as (process, address):
+        # urllib, like curl -d, declares a form.
+        with urllib.request.urlopen(f"{address}/generate", data=b'{"prompt": "a red wooden barrel"}') as answer:
+            job = json.load(answer)
+        assert job["status"] == "succeeded"
+        with urllib.request.urlopen(job["files"][0]["url"]) as answer:
+            assert answer.read(4) == b"glTF"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert process.communicate()[1] == ""
+
+
+def test_no_worker_outlives_a_killed_server(tmp_path: Path) -> None:
+    with program(tmp_path) as (process, address):
+        request = urllib.request.Request(f"{address}/generate", b'{"prompt": "ball", "resolution": 32}')
+        with urllib.request.urlopen(request):
+            pass
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        if not children.exists():
+            pytest.skip("no /proc here")
+        workers = [int(each) for each in Path(children).read_text().split()]
+        workers = [each for each in workers if "spawn_main" in Path(f"/proc/{each}/cmdline").read_text()]
+        assert len(workers) == 1
+        process.kill()
+        process.wait()
+        end = time.monotonic() + 10
+        while Path(f"/proc/{workers[0]}").exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+def test_a_port_that_is_taken_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(command("triangles", tmp_path, port), env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"scaledreamer: port {port} on 127.0.0.1 is taken; stop the other program or choose another --port"
+    ]
+
+
+def test_a_data_folder_that_cannot_be_written_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    arguments = command("triangles", tmp_path / "file" / "data", 0)
+    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and "SCALEDREAMER_DATA" in done.stderr
+
+
+def test_a_model_that_is_missing_is_exit_code_1(tmp_path: Path) -> None:
+    done = subprocess.run(command("missing", tmp_path, 0), env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("scaledreamer: no model at 'barrel.safetensors'")
+    assert "Traceback" not in done.stderr
