@@ -1,0 +1,95 @@
+"""Metrics with known answers."""
+
+import numpy as np
+import pytest
+import torch
+
+from scaledreamer.export.mesh import Mesh
+from scaledreamer.model.fields.base import Field, FieldSample
+from scaledreamer.training.evaluation.metrics import compare, iou, measure, surface_points
+from scaledreamer.training.evaluation.suite import (
+    Case,
+    cases,
+    color_found,
+    random_proportions,
+    score,
+    shape_found,
+    summarize,
+    true_measures,
+)
+from scaledreamer.training.props.grammar import Prop, all_props, canonical, split_of
+from scaledreamer.training.props.shapes import truth
+
+
+class Nothing(Field):
+    bound = 1.0
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int | slice) -> "Nothing":
+        return self
+
+    def sdf(self, points: torch.Tensor) -> torch.Tensor:
+        return torch.ones_like(points[..., :1])
+
+    def query(self, points: torch.Tensor) -> FieldSample:
+        return FieldSample(self.sdf(points), torch.zeros_like(points))
+
+
+def test_the_truth_scores_perfectly() -> None:
+    row = score(truth(Prop("mushroom", "red")), Prop("mushroom", "red"))
+    assert row["volumetric_iou"] == row["silhouette_iou"] == row["f_score"] == 1
+    assert row["shape_r1"] == row["color_r1"] == 1
+    assert row["chamfer"] < 1e-6 and row["color_error"] < 1e-6
+
+
+def test_a_wrong_colour_is_measured_and_retrieved_as_wrong() -> None:
+    found = measure(truth(Prop("mug", "blue")))
+    asked = Prop("mug", "red")
+    row = compare(found, true_measures(asked))
+    assert row["volumetric_iou"] == 1
+    assert 0.15 < row["color_error"] < 0.5
+    assert shape_found(found, asked) == 1 and color_found(found, asked) == 0
+
+
+def test_a_wrong_size_is_retrieved_as_wrong() -> None:
+    assert shape_found(measure(truth(Prop("barrel", "red", "tall"))), Prop("barrel", "red")) == 0
+
+
+def test_no_surface_scores_nothing() -> None:
+    row = score(Nothing(), Prop("chair", "red"))
+    assert row["volumetric_iou"] == row["f_score"] == row["color_r1"] == 0
+    assert row["color_error"] == 1
+
+
+def test_random_proportions_score_below_the_truth_and_above_another_kind() -> None:
+    prop = Prop("table", "green")
+    case = Case(canonical(prop), prop, "seen")
+    close, far = score(random_proportions(case), prop), score(truth(Prop("tree", "green")), prop)
+    assert 0.6 < close["volumetric_iou"] < 1
+    assert far["volumetric_iou"] < 0.4 < close["volumetric_iou"]
+
+
+def test_splits_are_disjoint_and_complete() -> None:
+    by_split = {split: cases(split) for split in ("seen", "pairs", "sizes", "wordings")}
+    props = [case.prop for split in ("seen", "pairs", "sizes") for case in by_split[split]]
+    assert len(props) == len(set(props)) == len(list(all_props()))
+    assert all(split_of(case.prop) == "seen" for case in by_split["wordings"])
+    assert not {case.prompt for case in by_split["wordings"]} & {case.prompt for case in by_split["seen"]}
+
+
+def test_points_are_spread_by_area() -> None:
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [5, 5, 5], [8, 5, 5], [5, 6, 5]], np.float32)
+    mesh = Mesh(corners, np.array([[0, 1, 2], [3, 4, 5]]), np.zeros((6, 3), np.float32))
+    points = surface_points(mesh, 4000, np.random.default_rng(0))
+    assert (points[:, 0] > 3).mean() == pytest.approx(0.75, abs=0.03)
+
+
+def test_iou_and_summaries() -> None:
+    a, b = torch.tensor([True, True, False]), torch.tensor([False, True, True])
+    assert iou(a, b) == pytest.approx(1 / 3)
+    rows = [(Case("x", Prop(kind, "red"), "seen"), {"score": value}) for kind, value in (("mug", 0.0), ("tree", 1.0))]
+    summary = summarize(rows)
+    assert summary["all"] == {"score": 0.5, "cases": 2}
+    assert summary["kinds"]["tree"] == {"score": 1.0, "cases": 1}
