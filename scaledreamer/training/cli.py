@@ -13,11 +13,9 @@ from torch import nn
 from scaledreamer.errors import ConfigError, ScaleDreamerError
 from scaledreamer.files import atomic_path
 from scaledreamer.model.checkpoint import read_header
-from scaledreamer.training.config import DistillRun, PriorRun, load_preset, preset_names, resolve
+from scaledreamer.training.config import CeilingRun, DistillRun, PriorRun, Run, load_preset, preset_names, resolve
 from scaledreamer.training.loop import CHECKPOINT, Task, Trainer, averaged_weights
 from scaledreamer.training.parallel import Rank, launch
-
-Run = PriorRun | DistillRun
 
 
 def build_task(run: Run) -> Task:
@@ -38,6 +36,10 @@ def build_task(run: Run) -> Task:
             task = DistillTask(run.generator, prior, encoder, run.distill, run.loop.seed)
             task.steps = run.loop.steps
             return task
+        case CeilingRun():
+            from scaledreamer.training.evaluation.ceiling import CeilingTask
+
+            return CeilingTask(run.generator, run.ceiling, run.loop.seed, run.loop.steps)
 
 
 def work(run: Run, folder: Path, resume: bool, rank: Rank) -> None:
@@ -53,12 +55,11 @@ def export(run: Run, folder: Path, facts: dict[str, Any]) -> Path:
     task = build_model(run)
     task.load_state_dict(averaged_weights(folder))
     header = read_header(folder / CHECKPOINT, "training")["counters"]
-    per_step = run.data.batch if isinstance(run, PriorRun) else run.distill.prompts
     card = {
         **facts,
         "steps": header["step"],
         "skipped_steps": header["skipped"],
-        "examples_seen": header["step"] * per_step * run.loop.processes,
+        "examples_seen": header["step"] * examples_a_step(run),
         "wall_hours": round(header["wall_seconds"] / 3600, 2),
         "core_hours": round(header["cpu_seconds"] * run.loop.processes / 3600, 2),
         "config": run.model_dump(mode="json"),
@@ -70,12 +71,23 @@ def export(run: Run, folder: Path, facts: dict[str, Any]) -> Path:
 
             path = folder / "props-prior.safetensors"
             save_prior(task, path, card)  # type: ignore[arg-type]
-        case DistillRun():
+        case DistillRun() | CeilingRun():
             from scaledreamer.model.library import save_generator
 
             path = folder / "generator.safetensors"
             save_generator(task, path, card)  # type: ignore[arg-type]
     return path
+
+
+def examples_a_step(run: Run) -> int:
+    """View sets or prompts that all processes see in a step."""
+    match run:
+        case PriorRun():
+            return run.data.batch * run.loop.processes
+        case DistillRun():
+            return run.distill.prompts * run.loop.processes
+        case CeilingRun():
+            return run.ceiling.prompts * run.loop.processes
 
 
 def build_model(run: Run) -> nn.Module:
@@ -85,7 +97,7 @@ def build_model(run: Run) -> nn.Module:
             from scaledreamer.training.priors.uvit import MultiViewUViT
 
             return MultiViewUViT(run.network)
-        case DistillRun():
+        case DistillRun() | CeilingRun():
             from scaledreamer.model.generators import build_generator
 
             return build_generator(run.generator)

@@ -10,6 +10,7 @@ from scaledreamer.config import Config, explain
 from scaledreamer.errors import ConfigError
 from scaledreamer.model.generators import GeneratorConfig
 from scaledreamer.training.diffusion import DiffusionConfig
+from scaledreamer.training.evaluation.ceiling import CeilingConfig
 from scaledreamer.training.loop import LoopConfig
 from scaledreamer.training.priors.uvit import UViTConfig
 from scaledreamer.training.step import DistillConfig, PropsPriorConfig
@@ -34,8 +35,17 @@ class DistillRun(Config):
     loop: LoopConfig
 
 
-RunConfig = Annotated[PriorRun | DistillRun, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[PriorRun | DistillRun] = TypeAdapter(RunConfig)
+class CeilingRun(Config):
+    """Fit a generator to true pictures: a reference row of the evaluation, never a model that ships."""
+
+    kind: Literal["ceiling"] = "ceiling"
+    generator: GeneratorConfig = GeneratorConfig()
+    ceiling: CeilingConfig = CeilingConfig()
+    loop: LoopConfig
+
+
+Run = PriorRun | DistillRun | CeilingRun
+_ADAPTER: TypeAdapter[Run] = TypeAdapter(Annotated[Run, Field(discriminator="kind")])
 
 
 def preset_names() -> list[str]:
@@ -44,7 +54,7 @@ def preset_names() -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
 
 
-def load_preset(name: str, overrides: list[str]) -> PriorRun | DistillRun:
+def load_preset(name: str, overrides: list[str]) -> Run:
     """A preset with `a.b=value` overrides, validated once."""
     if name not in preset_names():
         raise ConfigError(f"unknown preset {name!r}; choose one of {preset_names()}")
@@ -52,7 +62,7 @@ def load_preset(name: str, overrides: list[str]) -> PriorRun | DistillRun:
     return resolve(yaml.safe_load(text), overrides)
 
 
-def resolve(values: dict[str, Any], overrides: list[str]) -> PriorRun | DistillRun:
+def resolve(values: dict[str, Any], overrides: list[str]) -> Run:
     """A run config from plain values and overrides; unknown keys and wrong types are refused by name."""
     for override in overrides:
         key, separator, value = override.partition("=")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from scaledreamer.errors import ConfigError
 from scaledreamer.model.library import load_generator, read_card
-from scaledreamer.training.config import DistillRun, PriorRun, load_preset, preset_names
+from scaledreamer.training.config import DistillRun, load_preset, preset_names
 from scaledreamer.training.loop import CHECKPOINT
 from scaledreamer.training.priors.props import load_prior
 
@@ -39,7 +39,7 @@ def train(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_loads(name: str) -> None:
-    assert isinstance(load_preset(name, []), PriorRun | DistillRun)
+    assert load_preset(name, []).loop.steps > 0
 
 
 def test_an_override_is_typed_and_lands_where_it_should() -> None:
