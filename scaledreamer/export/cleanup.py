@@ -5,7 +5,8 @@ from jaxtyping import Bool
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from scaledreamer.export.mesh import Mesh, area_vectors
+from scaledreamer.export.geometry import area_vectors
+from scaledreamer.export.mesh import Mesh
 
 
 def select_faces(mesh: Mesh, keep: Bool[np.ndarray, " F"]) -> Mesh:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scaledreamer.errors import ExportError
+from scaledreamer.export.geometry import Surface
 from scaledreamer.export.gltf import encode_glb, encode_gltf
-from scaledreamer.export.mesh import Mesh
 from scaledreamer.export.obj import encode_obj
 from scaledreamer.export.ply import encode_ply
 from scaledreamer.export.stl import encode_stl
@@ -23,7 +23,7 @@ MEDIA_TYPES = {
 }
 
 
-def encode(mesh: Mesh, name: str, extras: Mapping[str, object]) -> dict[str, bytes]:
+def encode(mesh: Surface, name: str, extras: Mapping[str, object]) -> dict[str, bytes]:
     """The contents of the file `name` and of its siblings, by file name; `name` itself comes last."""
     suffix = Path(name).suffix.lower()
     if suffix not in SUFFIXES:
@@ -43,7 +43,7 @@ def encode(mesh: Mesh, name: str, extras: Mapping[str, object]) -> dict[str, byt
             return {name: encode_stl(mesh)}
 
 
-def write(mesh: Mesh, path: Path, extras: Mapping[str, object]) -> list[Path]:
+def write(mesh: Surface, path: Path, extras: Mapping[str, object]) -> list[Path]:
     """Write a mesh; each file appears whole, siblings before the file that refers to them."""
     paths = []
     for name, content in encode(mesh, path.name, extras).items():

@@ -16,7 +16,7 @@ from jaxtyping import UInt16
 from scaledreamer.errors import ExportError
 from scaledreamer.export.axes import to_y_up
 from scaledreamer.export.color import srgb_to_linear
-from scaledreamer.export.mesh import Mesh, unit
+from scaledreamer.export.geometry import Surface, unit
 from scaledreamer.export.version import generator
 
 UNSIGNED_SHORT, UNSIGNED_INT, FLOAT = 5123, 5125, 5126
@@ -25,7 +25,7 @@ GLB_MAGIC, GLB_JSON, GLB_BIN = 0x46546C67, 0x4E4F534A, 0x004E4942
 ROUGHNESS = 0.8
 
 
-def linear_rgba(mesh: Mesh) -> UInt16[np.ndarray, "V 4"]:
+def linear_rgba(mesh: Surface) -> UInt16[np.ndarray, "V 4"]:
     """Linear colour in 16 bits with full alpha; 8 bits would lose the dark tones."""
     linear = srgb_to_linear(mesh.colors.astype(np.float64).clip(0, 1))
     rgba = np.ones((len(linear), 4))
@@ -33,7 +33,7 @@ def linear_rgba(mesh: Mesh) -> UInt16[np.ndarray, "V 4"]:
     return np.asarray(np.rint(rgba * 65535), dtype=np.uint16)
 
 
-def pack(mesh: Mesh) -> tuple[list[dict[str, Any]], list[dict[str, Any]], bytes]:
+def pack(mesh: Surface) -> tuple[list[dict[str, Any]], list[dict[str, Any]], bytes]:
     """Accessors, buffer views and the buffer: indices, positions, normals, colours."""
     positions = to_y_up(mesh.vertices).astype("<f4")
     normals = to_y_up(unit(mesh.normals)).astype("<f4")
@@ -58,7 +58,7 @@ def pack(mesh: Mesh) -> tuple[list[dict[str, Any]], list[dict[str, Any]], bytes]
     return accessors, views, bytes(buffer)
 
 
-def document(mesh: Mesh, name: str, extras: Mapping[str, object], uri: str | None) -> tuple[dict[str, Any], bytes]:
+def document(mesh: Surface, name: str, extras: Mapping[str, object], uri: str | None) -> tuple[dict[str, Any], bytes]:
     """The JSON part and the buffer it describes; `uri` is where the buffer lies, nothing inside a .glb."""
     accessors, views, buffer = pack(mesh)
     surface = {"baseColorFactor": [1, 1, 1, 1], "metallicFactor": 0, "roughnessFactor": ROUGHNESS}
@@ -93,14 +93,14 @@ def chunk(kind: int, content: bytes, padding: bytes) -> bytes:
     return struct.pack("<II", len(content), kind) + content
 
 
-def encode_glb(mesh: Mesh, name: str, extras: Mapping[str, object]) -> bytes:
+def encode_glb(mesh: Surface, name: str, extras: Mapping[str, object]) -> bytes:
     """A binary glTF whose scene, node and mesh are called `name`."""
     content, buffer = document(mesh, name, extras, uri=None)
     chunks = chunk(GLB_JSON, as_json(content), b" ") + chunk(GLB_BIN, buffer, b"\0")
     return struct.pack("<III", GLB_MAGIC, 2, 12 + len(chunks)) + chunks
 
 
-def encode_gltf(mesh: Mesh, name: str, extras: Mapping[str, object]) -> dict[str, bytes]:
+def encode_gltf(mesh: Surface, name: str, extras: Mapping[str, object]) -> dict[str, bytes]:
     """The buffer, then the JSON file `name` that refers to it."""
     stem = Path(name).stem
     content, buffer = document(mesh, stem, extras, uri=quote(f"{stem}.bin"))

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 
 from scaledreamer.errors import EmptySurfaceError, ExportError
+from scaledreamer.export.geometry import unit, vertex_normals
 from scaledreamer.export.lattice import CHUNK, Lattice, refuse_unless_finite, sdf_at
-from scaledreamer.export.mesh import Mesh, unit, vertex_normals
+from scaledreamer.export.mesh import Mesh
 from scaledreamer.model.fields.base import Field
 
 Mode = Literal["fast", "dense"]

@@ -5,28 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int64
+from jaxtyping import Float32, Int64
 
 from scaledreamer.errors import ExportError
-
-
-def area_vectors(vertices: Float[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3"]) -> Float64[np.ndarray, "F 3"]:
-    """Outward normal of each face times its area."""
-    a, b, c = vertices.astype(np.float64)[faces.T]
-    return np.cross(b - a, c - a) / 2
-
-
-def unit(vectors: Float[np.ndarray, "N 3"]) -> Float64[np.ndarray, "N 3"]:
-    """Vectors of length one; +Z where there is no direction."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.where(length > 0, vectors / np.maximum(length, np.finfo(np.float64).tiny), [0.0, 0.0, 1.0])
-
-
-def vertex_normals(vertices: Float[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3"]) -> Float32[np.ndarray, "V 3"]:
-    """Unit mean of the normals of the faces around each vertex, weighted by their areas."""
-    vectors, corners = np.repeat(area_vectors(vertices, faces), 3, axis=0), faces.ravel()
-    sums = [np.bincount(corners, weights=vectors[:, axis], minlength=len(vertices)) for axis in range(3)]
-    return unit(np.stack(sums, axis=1).astype(np.float64)).astype(np.float32)
+from scaledreamer.export.formats import write
+from scaledreamer.export.geometry import vertex_normals
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +49,4 @@ class Mesh:
 
         `extras` (prompt, model, …) go into glTF's `asset.extras`; the other formats have no place for them.
         """
-        from scaledreamer.export.formats import write  # here, because the formats are written in terms of Mesh
-
         return write(self, Path(path), extras or {})

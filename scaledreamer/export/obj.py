@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from scaledreamer.export.axes import to_y_up
-from scaledreamer.export.mesh import Mesh, area_vectors
+from scaledreamer.export.geometry import Surface, area_vectors
 from scaledreamer.export.version import generator
 
 MATERIALS = 16
@@ -50,7 +50,7 @@ def weighted_means(
     return np.stack(sums, axis=1) / total[:, None], total
 
 
-def encode_obj(mesh: Mesh, name: str) -> dict[str, bytes]:
+def encode_obj(mesh: Surface, name: str) -> dict[str, bytes]:
     """The materials, then the file `name` that refers to them; faces are grouped by material."""
     stem = re.sub(r"[^\w.-]", "_", Path(name).stem)  # OBJ separates words by spaces and has no quotes
     areas = np.linalg.norm(area_vectors(mesh.vertices, mesh.faces), axis=1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scaledreamer.export.mesh import Mesh
+from scaledreamer.export.geometry import Surface
 from scaledreamer.export.version import generator
 
 VERTEX = np.dtype([("position", "<f4", 3), ("normal", "<f4", 3), ("color", "u1", 3)])
@@ -27,7 +27,7 @@ end_header
 """
 
 
-def encode_ply(mesh: Mesh) -> bytes:
+def encode_ply(mesh: Surface) -> bytes:
     """The contents of a .ply file."""
     vertices, faces = np.zeros(len(mesh.vertices), VERTEX), np.zeros(len(mesh.faces), FACE)
     vertices["position"], vertices["normal"] = mesh.vertices, mesh.normals

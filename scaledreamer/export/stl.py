@@ -4,13 +4,13 @@ import struct
 
 import numpy as np
 
-from scaledreamer.export.mesh import Mesh, area_vectors, unit
+from scaledreamer.export.geometry import Surface, area_vectors, unit
 from scaledreamer.export.version import generator
 
 TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attributes", "<u2")])
 
 
-def encode_stl(mesh: Mesh) -> bytes:
+def encode_stl(mesh: Surface) -> bytes:
     """The contents of a .stl file."""
     triangles = np.zeros(len(mesh.faces), TRIANGLE)
     triangles["normal"] = unit(area_vectors(mesh.vertices, mesh.faces))

@@ -7,7 +7,8 @@ import pytest
 
 from scaledreamer.export import extract_mesh
 from scaledreamer.export.cleanup import keep_large_parts
-from scaledreamer.export.mesh import Mesh, area_vectors
+from scaledreamer.export.geometry import area_vectors
+from scaledreamer.export.mesh import Mesh
 from tests.export.fields import Analytic, ball, box, torus, union
 
 

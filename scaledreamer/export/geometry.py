@@ -1,0 +1,46 @@
+"""What the file formats need of a mesh, and the small geometry that they share."""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64, Int64
+
+
+@runtime_checkable
+class Surface(Protocol):
+    """Triangles with a colour and a normal at every vertex: a Mesh, as those see it who write it."""
+
+    @property
+    def vertices(self) -> Float32[np.ndarray, "V 3"]:
+        """Object space, +Z up, front +X."""
+
+    @property
+    def faces(self) -> Int64[np.ndarray, "F 3"]:
+        """Counter-clockwise seen from outside."""
+
+    @property
+    def colors(self) -> Float32[np.ndarray, "V 3"]:
+        """sRGB-encoded in [0, 1]."""
+
+    @property
+    def normals(self) -> Float32[np.ndarray, "V 3"]:
+        """Unit, outward."""
+
+
+def area_vectors(vertices: Float[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3"]) -> Float64[np.ndarray, "F 3"]:
+    """Outward normal of each face times its area."""
+    a, b, c = vertices.astype(np.float64)[faces.T]
+    return np.cross(b - a, c - a) / 2
+
+
+def unit(vectors: Float[np.ndarray, "N 3"]) -> Float64[np.ndarray, "N 3"]:
+    """Vectors of length one; +Z where there is no direction."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.where(length > 0, vectors / np.maximum(length, np.finfo(np.float64).tiny), [0.0, 0.0, 1.0])
+
+
+def vertex_normals(vertices: Float[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3"]) -> Float32[np.ndarray, "V 3"]:
+    """Unit mean of the normals of the faces around each vertex, weighted by their areas."""
+    vectors, corners = np.repeat(area_vectors(vertices, faces), 3, axis=0), faces.ravel()
+    sums = [np.bincount(corners, weights=vectors[:, axis], minlength=len(vertices)) for axis in range(3)]
+    return unit(np.stack(sums, axis=1).astype(np.float64)).astype(np.float32)
