@@ -147,3 +147,19 @@ def test_conditions_that_do_not_share_out_are_refused(prior: Gaussian, x_0: Tens
     t = times(prior.process, 0.6)
     with pytest.raises(ValueError, match="2 conditions"):
         asd(prior, x_0, prior.embed(["a", "b"]), prior.embed([""]), noise=NOISE, t=t, t_shifted=t, guidance=1.0)
+
+
+class Bare(Gaussian):
+    """The same prior with a tensor for a condition."""
+
+    def eps(self, x_t: Tensor, t: Tensor, cond: Condition, camera: Camera | None = None) -> Tensor:
+        return super().eps(x_t, t, Condition(cond), camera)  # type: ignore[arg-type]
+
+
+def test_a_bare_tensor_is_a_condition_too(x_0: Tensor) -> None:
+    t, told = times(Cosine(), 0.6), torch.full((1, 1, 1), 0.3)
+    ours = asd(Bare(Cosine()), x_0, told, told * 0, noise=NOISE, t=t, t_shifted=t, guidance=3.0)
+    same = asd(
+        Gaussian(Cosine()), x_0, Condition(told), Condition(told * 0), noise=NOISE, t=t, t_shifted=t, guidance=3.0
+    )
+    assert torch.equal(ours.loss, same.loss)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import Literal, assert_never, cast
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from scaledreamer.model.cameras import Camera
 from scaledreamer.training.priors.base import Condition, Prior
 from scaledreamer.training.priors.process import NoiseProcess, rows
 
+Told = Condition | Tensor  # a prior whose condition is one tensor may use it bare
 Weight = Literal["sds", "uniform", "fantasia3d", "x0"]
 
 
@@ -36,11 +37,11 @@ def weight_at(process: NoiseProcess, t: Tensor, kind: Weight) -> Float[Tensor, "
     alpha, sigma = process.alpha(t), process.sigma(t)
     match kind:
         case "sds":
-            return 1 - alpha.square()
+            return sigma.square()
         case "uniform":
             return torch.ones_like(sigma)
         case "fantasia3d":
-            return alpha * (1 - alpha.square())
+            return alpha * sigma.square()
         case "x0":
             return sigma / alpha.clamp(min=0.1)
         case _:
@@ -55,11 +56,20 @@ def every_row(value: Tensor, count: int) -> Tensor:
     return value.repeat_interleave(count // len(value))
 
 
-def every_view(cond: Condition, count: int) -> Condition:
+def every_view(cond: Told, count: int) -> Told:
     """A condition a row from one a prompt (views of a prompt are contiguous)."""
     if count % len(cond):
         raise ValueError(f"{len(cond)} conditions do not share out over {count} rows; give one a prompt or one a row")
-    return cond if len(cond) == count else cond.repeat(count // len(cond))
+    times = count // len(cond)
+    return cond.repeat_interleave(times, 0) if isinstance(cond, Tensor) else cond.repeat(times)
+
+
+def in_one_batch(conditions: Sequence[Told]) -> Told:
+    """The rows of all conditions, one after the other."""
+    if isinstance(conditions[0], Tensor):
+        return torch.cat(cast(list[Tensor], conditions))
+    first, *others = cast(list[Condition], conditions)
+    return first.concatenate(*others)
 
 
 @torch.no_grad()
@@ -67,19 +77,19 @@ def predict(
     prior: Prior,
     x_0: Float[Tensor, "B C h w"],
     noise: Float[Tensor, "B C h w"],
-    asked: Sequence[tuple[Tensor, Condition]],
+    asked: Sequence[tuple[Tensor, Told]],
     camera: Camera | None,
 ) -> list[Float[Tensor, "B C h w"]]:
     """The prior's noise for x_0 with the same noise at each (time, condition), all in one batch, group after group."""
     count = len(x_0)
     times = [every_row(t, count) for t, _ in asked]
     x_t = [prior.process.add_noise(x_0, noise, t) for t in times]
-    first, *others = (every_view(cond, count) for _, cond in asked)
+    cond = in_one_batch([every_view(cond, count) for _, cond in asked])
     cameras = None
     if camera is not None:
         repeats = len(asked)
         cameras = Camera(camera.c2w.repeat(repeats, 1, 1), camera.fovy.repeat(repeats))
-    eps = prior.eps(torch.cat(x_t), torch.cat(times), first.concatenate(*others), cameras)
+    eps = prior.eps(torch.cat(x_t), torch.cat(times), cast(Condition, cond), cameras)
     return list(eps.float().chunk(len(asked)))
 
 

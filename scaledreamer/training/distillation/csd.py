@@ -7,6 +7,7 @@ from torch import Tensor
 from scaledreamer.model.cameras import Camera
 from scaledreamer.training.distillation.base import (
     Distilled,
+    Told,
     Weight,
     clamp_to_x0,
     every_row,
@@ -14,15 +15,15 @@ from scaledreamer.training.distillation.base import (
     predict,
     weight_at,
 )
-from scaledreamer.training.priors.base import Condition, Prior
+from scaledreamer.training.priors.base import Prior
 from scaledreamer.training.priors.process import rows
 
 
 def csd(
     prior: Prior,
     x_0: Float[Tensor, "B C h w"],
-    cond: Condition,
-    uncond: Condition,
+    cond: Told,
+    uncond: Told,
     camera: Camera | None = None,
     *,
     noise: Float[Tensor, "B C h w"],

@@ -23,13 +23,13 @@ class NoiseProcess(ABC):
     def shift(self, t: Tensor, ratio: float, t_min: float, rng: torch.Generator | None = None) -> Tensor:
         """ASD's later time t + ratio (t - t_min) u (arXiv:2407.02040, Eq. 9); u ~ U[0, 1) from `rng`, 1 without it."""
 
-    @abstractmethod
     def time(self, fraction: float) -> float:
         """The time at a fraction of the range."""
+        return fraction
 
-    @abstractmethod
     def draw(self, t_min: float, t_max: float, count: int, rng: torch.Generator) -> Tensor:
         """`count` times, uniform between two fractions of the whole range."""
+        return t_min + (t_max - t_min) * torch.rand(count, generator=rng)
 
     def add_noise(
         self, x_0: Float[Tensor, "B C h w"], noise: Float[Tensor, "B C h w"], t: Tensor
@@ -99,9 +99,3 @@ class Cosine(NoiseProcess):
         if rng is not None:
             delta = delta * torch.rand(t.shape, generator=rng).to(delta.device)
         return torch.minimum(t + delta, t.clamp(min=self.LATEST))
-
-    def time(self, fraction: float) -> float:
-        return fraction
-
-    def draw(self, t_min: float, t_max: float, count: int, rng: torch.Generator) -> Tensor:
-        return t_min + (t_max - t_min) * torch.rand(count, generator=rng)
