@@ -23,6 +23,11 @@ MEDIA_TYPES = {
 }
 
 
+def title(extras: Mapping[str, object]) -> str:
+    """What the object is called inside a glTF: its prompt, so that the bytes do not depend on the file's name."""
+    return str(extras.get("prompt", "mesh"))
+
+
 def encode(mesh: Surface, name: str, extras: Mapping[str, object]) -> dict[str, bytes]:
     """The contents of the file `name` and of its siblings, by file name; `name` itself comes last."""
     suffix = Path(name).suffix.lower()
@@ -32,9 +37,9 @@ def encode(mesh: Surface, name: str, extras: Mapping[str, object]) -> dict[str, 
         raise ExportError(f"cannot write {name!r}: the mesh has no faces")
     match suffix:
         case ".glb":
-            return {name: encode_glb(mesh, Path(name).stem, extras)}
+            return {name: encode_glb(mesh, title(extras), extras)}
         case ".gltf":
-            return encode_gltf(mesh, name, extras)
+            return encode_gltf(mesh, name, title(extras), extras)
         case ".obj":
             return encode_obj(mesh, name)
         case ".ply":

@@ -100,8 +100,8 @@ def encode_glb(mesh: Surface, name: str, extras: Mapping[str, object]) -> bytes:
     return struct.pack("<III", GLB_MAGIC, 2, 12 + len(chunks)) + chunks
 
 
-def encode_gltf(mesh: Surface, name: str, extras: Mapping[str, object]) -> dict[str, bytes]:
-    """The buffer, then the JSON file `name` that refers to it."""
+def encode_gltf(mesh: Surface, name: str, title: str, extras: Mapping[str, object]) -> dict[str, bytes]:
+    """The buffer, then the JSON file `name` that refers to it; scene, node and mesh are called `title`."""
     stem = Path(name).stem
-    content, buffer = document(mesh, stem, extras, uri=quote(f"{stem}.bin"))
+    content, buffer = document(mesh, title, extras, uri=quote(f"{stem}.bin"))
     return {f"{stem}.bin": buffer, name: as_json(content, indent=2) + b"\n"}

@@ -109,7 +109,7 @@ def test_a_glb_says_who_made_it_and_from_what(mesh: Mesh, tmp_path: Path) -> Non
     document, _ = read_glb(mesh.write(tmp_path / "red cone.glb", extras)[0].read_bytes())
     assert document["asset"]["extras"] == document["nodes"][0]["extras"] == extras
     assert document["asset"]["generator"].startswith("ScaleDreamer")
-    assert document["meshes"][0]["name"] == document["nodes"][0]["name"] == "red cone"
+    assert document["meshes"][0]["name"] == document["nodes"][0]["name"] == extras["prompt"]
     assert "extensionsRequired" not in document and "extensionsUsed" not in document
 
 

@@ -4,7 +4,6 @@ One MLP call a node instead of one a sample; with 32^3 nodes and four 32 x 32 vi
 planes are read without a gather (DESIGN section 4).
 """
 
-import math
 from typing import Annotated, Literal
 
 import torch
@@ -23,6 +22,8 @@ from scaledreamer.model.rendering.compositing import opacity_of, unbiased_opacit
 from scaledreamer.model.rendering.density import volsdf_density
 from scaledreamer.model.rendering.result import Rendering, Samples
 from scaledreamer.model.rendering.shading import shade
+
+FLAT = 0.1  # slopes below this shade less: where a slope vanishes (the middle of a ball) its direction has no bounds
 
 
 class LatticeConfig(Config):
@@ -112,7 +113,7 @@ def lattice_volume(
     rgb = rearrange(sample.rgb, "B (X Y Z) C -> B C X Y Z", **shape)
     gradient = torch.stack([_slope(sdf, axis) for axis in (1, 2, 3)], dim=-1) / cell
     if config.shaded:
-        brightness = shade(F.normalize(gradient, dim=-1, eps=1e-6))
+        brightness = shade(F.normalize(gradient, dim=-1, eps=FLAT))
         rgb = rgb * rearrange(brightness, "B X Y Z 1 -> B 1 X Y Z")
     return torch.cat([sdf[:, None], rgb], dim=1), LatticeSamples(sdf, gradient, offset)
 
@@ -143,6 +144,3 @@ def _chord(
     squared = radius**2 - (origins.square().sum(-1, keepdim=True) - middle.square())
     half = squared.clamp(min=0).sqrt()
     return (squared > 0).any(0)[..., 0], middle - half, middle + half
-
-
-PIXEL_SHARPNESS = math.pi / math.sqrt(3) * math.sqrt(12)  # times 1 / pixel width: an edge as wide as a box filter's
