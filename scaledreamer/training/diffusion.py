@@ -7,7 +7,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from PIL import Image
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from scaledreamer.config import Config
@@ -108,7 +108,7 @@ def sample(
     camera: Camera,
     rng: torch.Generator,
     steps: int = 20,
-    guidance: PositiveFloat = 2.0,
+    guidance: float = 2.0,
 ) -> Float[Tensor, "B V 4 H W"]:
     """Deterministic DDIM (arXiv:2010.02502) with guidance; every prompt from the same V cameras; [0, 1]."""
     process, prompts, views = Cosine(), len(cond), len(camera)

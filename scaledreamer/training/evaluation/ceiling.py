@@ -4,7 +4,6 @@ A reference row of the evaluation. It is 3D supervision in disguise, so nothing 
 """
 
 import torch
-from einops import rearrange
 from PIL import Image
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
@@ -65,7 +64,7 @@ class CeilingTask(Task):
         error = 2 * pictures(rendering, 4) - 1 - on_grey(torch.cat(images))
         fit = 0.5 * error.square().sum() / len(error)
         regular, values = regularize(config.regularizers, rendering, step, self.steps)
-        mse = float(rearrange(error.detach(), "B K H W -> (B K H W)").square().mean()) / 4
+        mse = float(error.detach().square().mean()) / 4  # of values in [0, 1]
         return config.scale * fit + regular, {"mse": mse, **values}
 
     def preview(self, model: nn.Module) -> Image.Image | None:
