@@ -20,6 +20,19 @@ def write(path: Path, kind: str, tensors: dict[str, Tensor], header: dict[str, A
     metadata = {"format": FORMAT, "kind": kind, "header": json.dumps(header, sort_keys=True)}
     with atomic_path(path) as partial:
         save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial, metadata)
+        _order_header(partial)
+
+
+def _order_header(path: Path) -> None:
+    """Sort the header's keys, so that equal models are equal files: safetensors writes metadata in a hash's order."""
+    with path.open("rb+") as file:
+        length = int.from_bytes(file.read(8), "little")
+        written = json.loads(file.read(length))
+        ordered = json.dumps(written, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(ordered) > length:
+            raise RuntimeError(f"{path}: the header needs {len(ordered)} bytes, but has {length}")
+        file.seek(8)
+        file.write(ordered.ljust(length))
 
 
 def read_header(path: Path, kind: str) -> dict[str, Any]:

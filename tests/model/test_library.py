@@ -47,10 +47,11 @@ def test_a_saved_generator_comes_back_with_its_config_and_card(tmp_path: Path) -
     assert path.stat().st_size < 2.2 * sum(p.numel() for p in generator.parameters()) + 20_000
 
 
-def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        save_generator(small(), tmp_path / name, {"steps": 1})
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+def test_saving_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in range(8):  # safetensors itself shuffles the header from one write to the next
+        save_generator(small(), tmp_path / str(name), {"steps": 1, "maker": "Müller"})
+    assert len({(tmp_path / str(name)).read_bytes() for name in range(8)}) == 1
+    assert read_card(tmp_path / "0")["card"] == {"steps": 1, "maker": "Müller"}
 
 
 def test_other_files_are_refused_with_what_was_found(tmp_path: Path) -> None:

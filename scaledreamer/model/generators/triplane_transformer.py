@@ -52,6 +52,7 @@ class TriplaneTransformerConfig(Config):
     plane_channels: PositiveInt = 32
     upsample: tuple[PositiveInt, ...] = ()  # channels of stride-2 steps before the last one; official: none
     film: bool = False  # let the pooled prompt scale and shift the plane tokens
+    identity_start: bool = False  # tokens of unit variance, blocks that add nothing yet: places are told apart at once
     decoder: Annotated[SeparateHeadsConfig | SummedPlanesConfig, Field(discriminator="kind")] = SeparateHeadsConfig()
     radius: PositiveFloat = 2.0  # the box is [-radius, radius]^3
     sphere_bias: PositiveFloat = 0.8  # radius of the ball that an untrained field shows
@@ -66,7 +67,19 @@ class TriplaneTransformerConfig(Config):
 OFFICIAL = TriplaneTransformerConfig()
 
 
-class LocalBlock(nn.Module):
+class Block(nn.Module):
+    """Residual branches: attention, then an MLP."""
+
+    mlp: nn.Sequential
+
+    def start_as_identity(self) -> None:
+        """Zero the last layer of every branch."""
+        for last in (*(inner.to_out for inner in self.modules() if isinstance(inner, Attention)), self.mlp[-1]):
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
+
+
+class LocalBlock(Block):
     """Pre-norm cross-attention to the prompt's tokens, self-attention, MLP."""
 
     def __init__(self, config: TriplaneTransformerConfig) -> None:
@@ -88,7 +101,7 @@ class LocalBlock(nn.Module):
         return x + wider
 
 
-class GlobalBlock(nn.Module):
+class GlobalBlock(Block):
     """Self-attention over the tokens with the prompt prepended, MLP on all of them, the prompt's token dropped again.
 
     The MLP starts with a GELU, as the official one does.
@@ -119,9 +132,14 @@ class TriplaneTransformer(Generator):
         super().__init__()
         self.config = config
         width, side = config.width, config.low_res
-        self.plane_tokens = nn.Parameter(torch.randn(3 * side * side, width) / width**0.5)
-        block = LocalBlock if config.text == "local" else GlobalBlock
-        self.blocks = nn.ModuleList(block(config) for _ in range(config.layers))
+        self.token_scale = 1.0 if config.identity_start else width**-0.5
+        self.plane_tokens = nn.Parameter(torch.randn(3 * side * side, width) * self.token_scale)
+        kind = LocalBlock if config.text == "local" else GlobalBlock
+        blocks = [kind(config) for _ in range(config.layers)]
+        if config.identity_start:
+            for block in blocks:
+                block.start_as_identity()
+        self.blocks = nn.ModuleList(blocks)
         self.project = nn.Linear(config.text_width, width) if config.text == "global" else None
         self.film = nn.Linear(config.text_width, 2 * width) if config.film else None
         if self.film is not None:
@@ -146,7 +164,7 @@ class TriplaneTransformer(Generator):
         tokens = repeat(self.plane_tokens, "N D -> B N D", B=len(text))
         if self.film is not None:
             scale, shift = self.film(text.pooled * text.pooled.shape[-1] ** 0.5)[:, None].chunk(2, dim=-1)
-            tokens = tokens * (1 + scale) + shift / self.config.width**0.5
+            tokens = tokens * (1 + scale) + shift * self.token_scale
         context = text.tokens if self.project is None else self.project(text.pooled)[:, None]
         for block in self.blocks:
             tokens = block(tokens, context, text.mask)

@@ -1,0 +1,64 @@
+"""The options of small Triplane-Transformers; the official ones are held by the parity tests."""
+
+import pytest
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from scaledreamer.model.generators import TriplaneTransformer, TriplaneTransformerConfig
+from scaledreamer.model.generators.triplane_transformer import Block, SummedPlanesConfig
+from scaledreamer.model.text import TextEmbedding
+
+SMALL = TriplaneTransformerConfig(
+    width=32, text_width=16, layers=3, heads=2, low_res=4, plane_channels=4, upsample=(8,), film=True,
+    identity_start=True, decoder=SummedPlanesConfig(hidden=8), radius=1.0, sphere_bias=0.5, color="sigmoid",
+)  # fmt: skip
+
+
+def build(**changes: object) -> TriplaneTransformer:
+    torch.manual_seed(0)
+    return TriplaneTransformer(SMALL.model_copy(update=changes))
+
+
+def text(scenes: int = 2) -> TextEmbedding:
+    rng = torch.Generator().manual_seed(0)
+    pooled = torch.nn.functional.normalize(torch.randn(scenes, 16, generator=rng), dim=-1)
+    return TextEmbedding(torch.randn(scenes, 3, 16, generator=rng), pooled)
+
+
+@pytest.mark.parametrize("mode", ["local", "global"])
+def test_an_identity_start_adds_nothing_and_still_learns(mode: str) -> None:
+    generator = build(text=mode)
+    tokens = torch.randn(2, 48, 32, generator=torch.Generator().manual_seed(1))
+    context = torch.randn(2, 3 if mode == "local" else 1, 16 if mode == "local" else 32)
+    for block in generator.blocks:
+        assert isinstance(block, Block)
+        assert torch.equal(block.forward(tokens, context, None), tokens)  # type: ignore[operator]
+    generator.planes(text()).square().sum().backward()
+    for block in generator.blocks:
+        assert isinstance(block, Block)
+        for last in (block.self_attention.to_out, block.mlp[-1]):  # type: ignore[union-attr]
+            assert float(last.weight.grad.abs().max()) > 0  # type: ignore[union-attr]
+
+
+def share_of_place(planes: Tensor) -> float:
+    """How much of the planes' variance between their 4 x 4 patches is not common to all of them."""
+    patches = rearrange(planes, "B P C (H h) (W w) -> B P C h w (H W)", h=4, w=4)
+    return float(patches.var(-1).mean() / patches.square().mean())
+
+
+def test_an_identity_start_tells_places_apart() -> None:
+    deep = {"layers": 8, "width": 96, "heads": 3, "low_res": 8}
+    with torch.no_grad():
+        plain = share_of_place(build(**deep, identity_start=False).planes(text()))
+        identity = share_of_place(build(**deep).planes(text()))
+    assert identity > 2 * plain, "the blocks' random branches drown the tokens' places"
+
+
+def test_film_makes_the_prompt_matter_before_any_block_does() -> None:
+    with torch.no_grad():
+        with_film = build().planes(text())
+        without = build(film=False).planes(text())
+    assert not torch.allclose(with_film[0], with_film[1], atol=1e-3)
+    assert torch.equal(without[0], without[1])
+    assert with_film.shape == (2, 3, 4, 16, 16) and SMALL.high_res == 16
