@@ -3,10 +3,12 @@
 Two one-thread processes keep their pace beside other work, where one two-thread process collapses (docs/log.md).
 """
 
+import ctypes
 import hashlib
 import multiprocessing
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -48,8 +50,8 @@ class Rank:
 
 def launch(work: Callable[[Rank], None], processes: int) -> None:
     """Run `work` in `processes` processes of one thread each; this one is the first and the others die with it."""
-    torch.set_num_threads(1)
     if processes == 1:
+        _prepare()
         work(Rank())
         return
     with socket.socket() as probe:
@@ -69,8 +71,17 @@ def launch(work: Callable[[Rank], None], processes: int) -> None:
             other.kill()
 
 
-def _join(work: Callable[[Rank], None], rank: Rank, port: int, watch_parent: bool = True) -> None:
+def _prepare() -> None:
+    """One thread; and glibc keeps freed memory, for every step asks for the same sizes again."""
     torch.set_num_threads(1)
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        trim_threshold, mmap_threshold = -1, -3
+        mallopt(mmap_threshold, 32 << 20)
+        mallopt(trim_threshold, (1 << 31) - 1)
+
+
+def _join(work: Callable[[Rank], None], rank: Rank, port: int, watch_parent: bool = True) -> None:
+    _prepare()
     if watch_parent:
         threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank.index, world_size=rank.count)
