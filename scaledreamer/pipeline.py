@@ -72,10 +72,10 @@ class TextTo3D:
         return keep_large_parts(extract_mesh(field, resolution, mode))
 
     @torch.no_grad()
-    def picture(self, field: Field, pixels: int = 512) -> Image.Image:
+    def picture(self, field: Field, pixels: int = 384) -> Image.Image:
         """Scene 0 of a field, shaded, from its front right, on a transparent ground."""
         camera = turntable(16, elevation=0.4)[torch.tensor([1])]
-        look = LatticeConfig(nodes=128, samples=192, sharpness=200.0)
+        look = LatticeConfig(nodes=96, samples=96, sharpness=120.0)
         seen = render(field[0], camera, PlainBackground((0.0, 0.0, 0.0)), pixels, look)
         rgb = seen.foreground / seen.opacity.clamp(min=1e-6)
         rgba = torch.cat([rgb, seen.opacity], dim=-1)[0].clamp(0, 1)
