@@ -1,18 +1,21 @@
 """ASD, SDS and CSD side by side: the props preset with each loss, equal steps, several seeds, one table.
 
-    python benchmarks/losses.py --steps 1200 --seeds 0 1 --out runs/losses
+    python benchmarks/losses.py --search --steps 400 --seeds 0 --out runs/losses      # each loss at several guidances
+    python benchmarks/losses.py --steps 400 --seeds 0 1 --out runs/losses             # the best and the matched
 
-A variant that is finished is not run again; an interrupted one is resumed. The table goes to OUT/losses.md.
+Runs of one process and four prompts a step, as many beside each other as `--jobs` says. A run that is finished is not
+made again; an interrupted one is resumed. The tables go to OUT/search.md and OUT/losses.md.
 
 Matched effective guidance: in units of x_0 ASD pulls by (x - x0_guided) - k (x - x0_later) with
 k = alpha(t') sigma(t) / (sigma(t') alpha(t)) < 1. Its pull towards the text's mean has weight 1 - k, guidance keeps its
-own, so guidance s acts like 1 + (s - 1) / (1 - k) does in SDS. The last line of the table has the preset's values.
+own, so guidance s acts like 1 + (s - 1) / (1 - k) does in SDS, and like (s - 1) / (1 - k) in CSD, which has no pull.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -26,84 +29,109 @@ from scaledreamer.training.priors.process import Cosine
 COLUMNS = ("volumetric_iou", "silhouette_iou", "color_error", "shape_r1", "color_r1")
 
 
-def constant(value: float) -> str:
-    """A schedule that stands still, as an override."""
-    return f"{{knots: [[0, {value}]]}}"
+MOMENTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of a run, where the effective guidance is worked out
 
 
-def of_kind(kind: str, guidance: str) -> list[str]:
-    """Overrides that put another loss in the place of ASD."""
-    loss = f"{{kind: {kind}, guidance: {guidance}, weight: x0, clamp_x0: 1.05}}"
-    return [f"distill.loss={loss}"]
-
-
-VARIANTS: dict[str, list[str]] = {
-    "asd": [],
-    "asd guidance 1.3": [f"distill.loss.guidance={constant(1.3)}"],
-    "asd guidance 3": [f"distill.loss.guidance={constant(3.0)}"],
-    "sds guidance 1": of_kind("sds", "1.0"),
-    "sds guidance 1.5": of_kind("sds", "1.5"),
-    "sds guidance 3": of_kind("sds", "3.0"),
-    "csd guidance 1": of_kind("csd", "1.0"),
-    "csd guidance 0.3": of_kind("csd", "0.3"),
-}
-
-
-def effective(run: DistillRun, draws: int = 20_000) -> dict[str, float]:
-    """Mean effective guidance of an ASD run at its start, middle and end."""
+def effective() -> list[tuple[float, float]]:
+    """(fraction of the run, mean effective guidance) of the preset's ASD."""
+    run = load_preset("props-triplane", [])
+    assert isinstance(run, DistillRun) and isinstance(run.distill.loss, ASDConfig)
     process, loss, times = Cosine(), run.distill.loss, run.distill.times
-    assert isinstance(loss, ASDConfig)
-    found = {}
-    for name, step in (("start", 0), ("middle", 50), ("end", 100)):
-        rng = torch.Generator().manual_seed(0)
-        t = process.draw(times.t_min.at(step, 100), times.t_max.at(step, 100), draws, rng)
-        later = process.shift(t, loss.shift_ratio.at(step, 100), loss.shift_from or 0.0, rng)
+    found = []
+    for moment in MOMENTS:
+        progress, rng = (round(100 * moment), 100), torch.Generator().manual_seed(0)
+        t = process.draw(times.t_min.at(*progress), times.t_max.at(*progress), 20_000, rng)
+        later = process.shift(t, loss.shift_ratio.at(*progress), process.time(loss.shift_from or 0.0), rng)
         k = process.alpha(later) * process.sigma(t) / (process.sigma(later) * process.alpha(t))
-        found[name] = 1 + (loss.guidance.at(step, 100) - 1) / (1 - float(k.mean()))
+        found.append((moment, 1 + (loss.guidance.at(*progress) - 1) / (1 - float(k.mean()))))
     return found
+
+
+def schedule(knots: list[tuple[float, float]]) -> str:
+    """A schedule as an override."""
+    return f"{{knots: {[list(knot) for knot in knots]}}}"
+
+
+def of_kind(kind: str, guidance: list[tuple[float, float]]) -> list[str]:
+    """Overrides that put another loss in the place of ASD."""
+    return [f"distill.loss={{kind: {kind}, guidance: {schedule(guidance)}, weight: x0, clamp_x0: 1.05}}"]
+
+
+def asd_at(guidance: float) -> list[str]:
+    """The preset's ASD at one guidance."""
+    return [f"distill.loss.guidance={schedule([(0, guidance)])}"]
+
+
+SEARCH: dict[str, list[str]] = {
+    "asd annealed 2.2 to 1": [],
+    "asd 1.3": asd_at(1.3),
+    "asd 3": asd_at(3.0),
+    "sds 1": of_kind("sds", [(0, 1.0)]),
+    "sds 2": of_kind("sds", [(0, 2.0)]),
+    "sds 5": of_kind("sds", [(0, 5.0)]),
+    "csd 0.3": of_kind("csd", [(0, 0.3)]),
+    "csd 1": of_kind("csd", [(0, 1.0)]),
+    "csd 4": of_kind("csd", [(0, 4.0)]),
+}
+MATCHED: dict[str, list[str]] = {
+    "sds matched": of_kind("sds", [(at, round(s, 2)) for at, s in effective()]),
+    "csd matched": of_kind("csd", [(at, round(s - 1, 2)) for at, s in effective()]),
+}
+BEST = ("asd annealed 2.2 to 1", "sds 2", "csd 1")  # of SEARCH, by silhouette IoU of the held-out pairs
 
 
 def train(name: str, overrides: list[str], folder: Path, common: list[str]) -> None:
     """Run or resume one variant."""
-    if (folder / "generator.safetensors").exists():
-        return
-    command = [sys.executable, "-c", "from scaledreamer.training.cli import main; main()"]
-    if (folder / "checkpoint.safetensors").exists():
-        command += ["--resume", str(folder)]
-    else:
-        sets = [part for override in [*overrides, *common] for part in ("--set", override)]
-        command += ["props-triplane", *sets, "--out", str(folder)]
-    print(f"== {name}: {folder}", flush=True)
-    subprocess.run(command, check=True)
+    if not (folder / "generator.safetensors").exists():
+        command = [sys.executable, "-c", "from scaledreamer.training.cli import main; main()"]
+        if (folder / "checkpoint.safetensors").exists():
+            command += ["--resume", str(folder)]
+        else:
+            sets = [part for override in [*overrides, *common] for part in ("--set", override)]
+            command += ["props-triplane", *sets, "--out", str(folder)]
+        print(f"== {name}: {folder}", flush=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "output.txt").open("a") as output:
+            subprocess.run(command, check=True, stdout=output, stderr=output)
 
 
 def main() -> None:
     """Run what is asked for and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--search", action="store_true", help="each loss at several guidances")
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
-    parser.add_argument("--limit", type=int, default=24, help="evaluated prompts of each split")
+    parser.add_argument("--jobs", type=int, default=2, help="runs beside each other")
+    parser.add_argument("--limit", type=int, default=40, help="evaluated prompts of each split")
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="for every variant")
     parser.add_argument("--out", type=Path, default=Path("runs/losses"))
     options = parser.parse_args()
+    variants = SEARCH if options.search else {name: SEARCH[name] for name in BEST} | MATCHED
+    runs = [
+        (name, seed, options.out / f"{name.replace(' ', '-')}-seed{seed}")
+        for name in variants
+        for seed in options.seeds
+    ]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        jobs = []
+        for name, seed, folder in runs:
+            common = ["loop.processes=1", f"loop.steps={options.steps}", f"loop.seed={seed}", "loop.ema=0.98"]
+            jobs.append(pool.submit(train, name, variants[name], folder, [*common, *options.overrides]))
+        for job in jobs:
+            job.result()
     lines = ["| loss | seed | split | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 3) + "|"]
-    for name in options.only:
-        for seed in options.seeds:
-            folder = options.out / f"{name.replace(' ', '-')}-seed{seed}"
-            common = [f"loop.steps={options.steps}", f"loop.seed={seed}", *options.overrides]
-            train(name, VARIANTS[name], folder, common)
-            if not (folder / "evaluation" / "metrics.json").exists():
-                generator = load_generator(folder / "generator.safetensors")
-                evaluate(generator, folder / "evaluation", options.limit, references=False)
-            results = json.loads((folder / "evaluation" / "metrics.json").read_text())["generator"]
-            for split in ("seen", "pairs"):
-                row = results[split]["all"]
-                lines.append(f"| {name} | {seed} | {split} | " + " | ".join(f"{row[c]:.3f}" for c in COLUMNS) + " |")
-    run = load_preset("props-triplane", options.overrides)
-    assert isinstance(run, DistillRun)
-    lines += ["", f"Effective guidance of `asd` in SDS's terms: {effective(run)}"]
-    (options.out / "losses.md").write_text("\n".join(lines) + "\n")
+    for name, seed, folder in runs:
+        if not (folder / "evaluation" / "metrics.json").exists():
+            generator = load_generator(folder / "generator.safetensors")
+            evaluate(generator, folder / "evaluation", options.limit, references=False)
+        results = json.loads((folder / "evaluation" / "metrics.json").read_text())["generator"]
+        for split in ("seen", "pairs"):
+            row = results[split]["all"]
+            lines.append(f"| {name} | {seed} | {split} | " + " | ".join(f"{row[c]:.3f}" for c in COLUMNS) + " |")
+    told = ", ".join(f"{s:.1f} at {at:.0%}" for at, s in effective())
+    lines += ["", f"Effective guidance of the annealed ASD in SDS's terms: {told} of the run."]
+    path = options.out / ("search.md" if options.search else "losses.md")
+    path.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 
