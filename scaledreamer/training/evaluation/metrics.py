@@ -21,7 +21,7 @@ VOXELS = 64  # cells along the box for volumetric IoU
 MESH = 80  # lattice points of the meshes whose surfaces are compared
 SURFACE_POINTS = 4000
 CLOSE = 0.04  # object units: within this a surface point counts as found (F-score), or as matched (colour)
-SILHOUETTE = LatticeConfig(nodes=80, samples=160, sharpness=400.0, shaded=False)
+SILHOUETTE = LatticeConfig(nodes=80, samples=96, sharpness=400.0, shaded=False)
 SILHOUETTE_PIXELS = 96
 VIEWS = turntable(4, elevation=0.35)
 
