@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scaledreamer.model.fields.triplane import ColorActivation, activate_color, bias_free
+from scaledreamer.model.fields.color import ColorActivation, activate_color
+from scaledreamer.model.layers.mlp import bias_free
 
 
 class Background(nn.Module):
