@@ -5,7 +5,17 @@ import torch
 from einops import rearrange
 from fixtures import error, fixture
 
-from scaledreamer.model.layers.hash_grid import HashGrid, HashGridConfig, Level, interpolate, levels_of, read_level
+from scaledreamer.model.layers.hash_grid import (
+    TINYCUDANN,
+    HashGrid,
+    HashGridConfig,
+    Level,
+    fused,
+    interpolate,
+    levels_of,
+    read_level,
+    uses_tinycudann,
+)
 from scaledreamer.model.rendering import HashGridBackgroundConfig, HyperBackgroundConfig
 
 SMALL = HashGridConfig(levels=6, log2_entries=11, base=4)
@@ -70,3 +80,24 @@ def test_its_gradients_are_right_in_dense_and_hashed_levels() -> None:
 def test_an_untrained_grid_is_nearly_nothing() -> None:
     params = HashGrid(SMALL).params.detach()
     assert float(params.abs().max()) <= 1e-4 and float(params.std()) > 5e-5
+
+
+def test_points_on_the_cpu_are_read_by_the_plain_twin() -> None:
+    assert not uses_tinycudann(torch.zeros(1, 3))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not TINYCUDANN, reason="tinycudann is not installed")
+def test_tiny_cuda_nn_and_the_plain_twin_agree_forward_and_backward() -> None:
+    grid = HashGrid(SMALL).cuda()
+    with torch.no_grad():
+        grid.params.normal_()
+    points = torch.rand(500, 3, device="cuda") * 1.4 - 0.2
+    results = []
+    for features in (fused(grid, points), interpolate(grid.params, points, SMALL)):
+        grid.params.grad = None
+        features.square().sum().backward()
+        assert grid.params.grad is not None
+        results.append((features, grid.params.grad))
+    (kernel, kernel_grad), (plain, plain_grad) = results
+    assert error(kernel, plain) < 1e-3 and error(kernel_grad, plain_grad) < 1e-3
