@@ -4,19 +4,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from scaledreamer.config import explain
 from scaledreamer.errors import ModelFileError
 from scaledreamer.model import checkpoint
-from scaledreamer.model.generators import Generator, GeneratorConfig, TriplaneTransformer, build_generator
+from scaledreamer.model.generators import AnyGeneratorConfig, Generator, GeneratorConfig, build_generator
 
 DEFAULT = "props"
+_CONFIG: TypeAdapter[AnyGeneratorConfig] = TypeAdapter(GeneratorConfig)
 
 
 def save_generator(generator: Generator, path: Path | str, card: dict[str, Any], text_encoder: str = "minilm") -> None:
     """Write a generator in fp16. `card` says what trained it: corpus, prior, steps, metrics, licence."""
-    if not isinstance(generator, TriplaneTransformer):
+    if not isinstance(getattr(generator, "config", None), AnyGeneratorConfig):
         raise ModelFileError(f"{type(generator).__name__} has no file form")
     header = {
         "config": generator.config.model_dump(mode="json"),
@@ -37,7 +38,7 @@ def load_generator(path: Path | str) -> Generator:
     path = Path(path)
     header = checkpoint.read_header(path, "generator")
     try:
-        config = GeneratorConfig.model_validate(header["config"])
+        config = _CONFIG.validate_python(header["config"])
     except ValidationError as error:
         raise ModelFileError(f"{path} was written by another version: {explain(error)}") from error
     generator = build_generator(config)

@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from scaledreamer.config import Config, explain
 from scaledreamer.errors import ConfigError
-from scaledreamer.model.generators import GeneratorConfig
+from scaledreamer.model.generators import GeneratorConfig, TriplaneTransformerConfig
 from scaledreamer.training.diffusion import DiffusionConfig
 from scaledreamer.training.evaluation.ceiling import CeilingConfig
 from scaledreamer.training.loop import LoopConfig
@@ -29,7 +29,7 @@ class DistillRun(Config):
     """Train a generator from a prior alone."""
 
     kind: Literal["distill"] = "distill"
-    generator: GeneratorConfig = GeneratorConfig()
+    generator: GeneratorConfig = TriplaneTransformerConfig()
     prior: PropsPriorConfig = PropsPriorConfig()
     distill: DistillConfig
     loop: LoopConfig
@@ -39,7 +39,7 @@ class CeilingRun(Config):
     """Fit a generator to true pictures: a reference row of the evaluation, never a model that ships."""
 
     kind: Literal["ceiling"] = "ceiling"
-    generator: GeneratorConfig = GeneratorConfig()
+    generator: GeneratorConfig = TriplaneTransformerConfig()
     ceiling: CeilingConfig = CeilingConfig()
     loop: LoopConfig
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from scaledreamer.model.cameras import orbit, rays, turntable
 from scaledreamer.model.fields.base import Field, FieldSample
-from scaledreamer.model.fields.triplane import SummedPlanes, TriplaneField, sample_planes
+from scaledreamer.model.fields.decoders import SummedPlanes
+from scaledreamer.model.fields.triplane import TriplaneField, sample_planes
 from scaledreamer.model.rendering import LatticeConfig, render
 from scaledreamer.model.rendering.compositing import opacity_of, unbiased_opacity, weights_of
 from scaledreamer.model.rendering.density import volsdf_density

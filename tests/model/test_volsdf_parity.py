@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scaledreamer.model.cameras import Camera
 from scaledreamer.model.fields.base import Field, FieldSample
-from scaledreamer.model.fields.triplane import ColorActivation, activate_color
+from scaledreamer.model.fields.color import ColorActivation, activate_color
 from scaledreamer.model.rendering import HarmonicBackground, Rendering, VolSDFConfig
 from scaledreamer.model.rendering import volsdf as volsdf_module
 from scaledreamer.model.rendering.density import official_sharpness

@@ -17,6 +17,7 @@ class FieldSample:
 
     sdf: Float[Tensor, "B N 1"]  # signed distance in object units, negative inside
     rgb: Float[Tensor, "B N 3"]  # sRGB-encoded; official colour activations may leave [0, 1] by 0.001
+    density: Float[Tensor, "B N 1"] | None = None  # per object unit, of a field that stores one; else from the distance
 
 
 class Field(ABC):

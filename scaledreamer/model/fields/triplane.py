@@ -1,31 +1,20 @@
 """TriplaneField: three feature planes and a small decoder (EG3D, arXiv:2112.07945)."""
 
-import itertools
-from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from scaledreamer.model.fields.base import Field, FieldSample
-
-ColorActivation = Literal["sigmoid", "sigmoid-mipnerf"]
+from scaledreamer.model.fields.color import ColorActivation
+from scaledreamer.model.fields.decoders import Decoder, SeparateHeads, SummedPlanes
 
 # Plane 0 is read at (u, v) = (x, y), plane 1 at (x, z), plane 2 at (z, y); u runs along the width, v along the height.
 PLANE_AXES = ((0, 1), (0, 2), (2, 1))
-
-
-def activate_color(raw: Tensor, activation: ColorActivation) -> Tensor:
-    """Features to sRGB: a sigmoid, or mip-NeRF's that reaches past both ends by 0.001 (arXiv:2103.13415)."""
-    match activation:
-        case "sigmoid":
-            return torch.sigmoid(raw)
-        case "sigmoid-mipnerf":
-            return torch.sigmoid(raw) * 1.002 - 0.001
 
 
 def sample_planes(planes: Float[Tensor, "B 3 C R R"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B 3 C N"]:
@@ -39,86 +28,6 @@ def sample_planes(planes: Float[Tensor, "B 3 C R R"], points: Float[Tensor, "B N
         align_corners=False,
     )
     return rearrange(read, "(B P) C N 1 -> B P C N", P=3)
-
-
-class Decoder(nn.Module):
-    """Plane readings and a point to distance and raw colour."""
-
-    @abstractmethod
-    def decode(
-        self, readings: Float[Tensor, "B 3 C N"], points: Float[Tensor, "B N 3"]
-    ) -> tuple[Float[Tensor, "B N 1"], Float[Tensor, "B N 3"]]:
-        """Signed distance in object units and sRGB colour."""
-
-    @abstractmethod
-    def distance(self, readings: Float[Tensor, "B 3 C N"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
-        """Signed distance alone."""
-
-
-def bias_free(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers without bias, ReLU between."""
-    layers: list[nn.Module] = []
-    for inside, outside in itertools.pairwise(sizes):
-        layers += [nn.Linear(inside, outside, bias=False), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
-
-
-class SeparateHeads(Decoder):
-    """The official decoder: concatenated readings into one bias-free MLP for distance and one for colour.
-
-    The distance is what the MLP says plus that of a sphere, |p| - sphere_bias.
-    """
-
-    def __init__(
-        self, sdf_sizes: Sequence[int], rgb_sizes: Sequence[int], sphere_bias: float, color: ColorActivation
-    ) -> None:
-        super().__init__()
-        self.sdf_network, self.rgb_network = bias_free(sdf_sizes), bias_free(rgb_sizes)
-        self.sphere_bias, self.color = sphere_bias, color
-
-    def distance(self, readings: Float[Tensor, "B 3 C N"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
-        features = rearrange(readings, "B P C N -> B N (P C)")
-        sdf: Tensor = self.sdf_network(features)
-        ball: Tensor = points.norm(dim=-1, keepdim=True) - self.sphere_bias
-        return sdf + ball
-
-    def decode(
-        self, readings: Float[Tensor, "B 3 C N"], points: Float[Tensor, "B N 3"]
-    ) -> tuple[Float[Tensor, "B N 1"], Float[Tensor, "B N 3"]]:
-        raw = self.rgb_network(rearrange(readings, "B P C N -> B N (P C)"))
-        return self.distance(readings, points), activate_color(raw, self.color)
-
-
-class SummedPlanes(Decoder):
-    """The props decoder: the sum of the three readings is the first hidden layer, so a lattice costs no gather.
-
-    One more hidden layer, then distance (plus |p| - sphere_bias, cut by the ball `ball`) and colour.
-    """
-
-    def __init__(self, channels: int, hidden: int, sphere_bias: float, ball: float, color: ColorActivation) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(channels, hidden)
-        self.out = nn.Linear(hidden, 4)
-        nn.init.normal_(self.out.weight, std=0.02)
-        nn.init.zeros_(self.out.bias)
-        self.sphere_bias, self.ball, self.color = sphere_bias, ball, color
-
-    def heads(
-        self, summed: Float[Tensor, "*B C"], points: Float[Tensor, "*#B 3"]
-    ) -> tuple[Float[Tensor, "*B 1"], Float[Tensor, "*B 3"]]:
-        """Summed readings to distance and colour."""
-        raw = self.out(F.silu(self.hidden(F.silu(summed))))
-        radius = points.norm(dim=-1, keepdim=True)
-        sdf = torch.maximum(raw[..., :1] + radius - self.sphere_bias, radius - self.ball)
-        return sdf, activate_color(raw[..., 1:], self.color)
-
-    def decode(
-        self, readings: Float[Tensor, "B 3 C N"], points: Float[Tensor, "B N 3"]
-    ) -> tuple[Float[Tensor, "B N 1"], Float[Tensor, "B N 3"]]:
-        return self.heads(rearrange(readings.sum(1), "B C N -> B N C"), points)
-
-    def distance(self, readings: Float[Tensor, "B 3 C N"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
-        return self.decode(readings, points)[0]
 
 
 class TriplaneField(Field):

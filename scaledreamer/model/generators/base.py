@@ -6,13 +6,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scaledreamer.config import Config
 from scaledreamer.model.fields.base import Field
 from scaledreamer.model.text import TextEmbedding
 
 
 class Generator(nn.Module):
-    """A network that makes fields from text. `stochastic` says whether noise changes them."""
+    """A network that makes fields from text. `stochastic` says whether noise changes them.
 
+    Randomness is an argument: without `noise` and `rng` a stochastic generator too gives one text one field.
+    """
+
+    config: Config
     stochastic: bool = False
 
     @abstractmethod

@@ -14,7 +14,9 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from scaledreamer.config import Config
-from scaledreamer.model.fields.triplane import ColorActivation, Decoder, SeparateHeads, SummedPlanes, TriplaneField
+from scaledreamer.model.fields.color import ColorActivation
+from scaledreamer.model.fields.decoders import Decoder, SeparateHeads, SummedPlanes
+from scaledreamer.model.fields.triplane import TriplaneField
 from scaledreamer.model.generators.base import Generator
 from scaledreamer.model.layers.attention import Attention
 from scaledreamer.model.text import TextEmbedding
@@ -130,7 +132,7 @@ class TriplaneTransformer(Generator):
 
     def __init__(self, config: TriplaneTransformerConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config: TriplaneTransformerConfig = config
         width, side = config.width, config.low_res
         self.token_scale = 1.0 if config.identity_start else width**-0.5
         self.plane_tokens = nn.Parameter(torch.randn(3 * side * side, width) * self.token_scale)

@@ -7,12 +7,43 @@ from pydantic import Field as Limits
 
 from scaledreamer.model.cameras import Camera
 from scaledreamer.model.fields.base import Field
-from scaledreamer.model.rendering.backgrounds import Background, HarmonicBackground, PlainBackground
+from scaledreamer.model.rendering.backgrounds import (
+    Background,
+    HarmonicBackground,
+    HarmonicBackgroundConfig,
+    PlainBackground,
+    PlainBackgroundConfig,
+)
+from scaledreamer.model.rendering.grid_backgrounds import (
+    HashGridBackground,
+    HashGridBackgroundConfig,
+    HyperBackground,
+    HyperBackgroundConfig,
+)
 from scaledreamer.model.rendering.lattice import LatticeConfig, render_lattice
 from scaledreamer.model.rendering.result import Rendering, Samples
 from scaledreamer.model.rendering.volsdf import VolSDFConfig, render_volsdf
 
 RenderConfig = Annotated[VolSDFConfig | LatticeConfig, Limits(discriminator="kind")]
+AnyBackgroundConfig = (
+    PlainBackgroundConfig | HarmonicBackgroundConfig | HashGridBackgroundConfig | HyperBackgroundConfig
+)
+BackgroundConfig = Annotated[AnyBackgroundConfig, Limits(discriminator="kind")]
+
+
+def build_background(config: AnyBackgroundConfig) -> Background:
+    """The background a config names."""
+    match config:
+        case PlainBackgroundConfig(color=color):
+            return PlainBackground(color)
+        case HarmonicBackgroundConfig(color=activation, random_color=share):
+            return HarmonicBackground(activation, share)
+        case HashGridBackgroundConfig():
+            return HashGridBackground(config)
+        case HyperBackgroundConfig():
+            return HyperBackground(config)
+        case never:
+            assert_never(never)
 
 
 def render(
@@ -25,7 +56,8 @@ def render(
 ) -> Rendering:
     """Pictures [B V, H, W, .] of B scenes from B x V cameras, scenes' views contiguous.
 
-    `config` defaults to the official renderer; `background` to plain mid-grey. With `rng` samples are jittered
+    `config` defaults to the official renderer; `background` to plain mid-grey (one that is generated from text comes as
+    `background.for_text(text)`). With `rng` samples are jittered
     (training), without it the result is deterministic. Raises ValueError where cameras and scenes do not match.
     """
     if len(camera) % len(field):
@@ -42,13 +74,22 @@ def render(
 
 
 __all__ = [
+    "AnyBackgroundConfig",
     "Background",
+    "BackgroundConfig",
     "HarmonicBackground",
+    "HarmonicBackgroundConfig",
+    "HashGridBackground",
+    "HashGridBackgroundConfig",
+    "HyperBackground",
+    "HyperBackgroundConfig",
     "LatticeConfig",
     "PlainBackground",
+    "PlainBackgroundConfig",
     "RenderConfig",
     "Rendering",
     "Samples",
     "VolSDFConfig",
+    "build_background",
     "render",
 ]

@@ -1,16 +1,42 @@
 """What is seen where there is no object: a plain colour, or a colour for every direction."""
 
 from abc import abstractmethod
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
+from pydantic import Field as Limits
 from torch import Tensor, nn
 
-from scaledreamer.model.fields.triplane import ColorActivation, activate_color, bias_free
+from scaledreamer.config import Config
+from scaledreamer.model.fields.color import ColorActivation, activate_color
+from scaledreamer.model.layers.mlp import bias_free
+from scaledreamer.model.text import TextEmbedding
+
+Share = Annotated[float, Limits(ge=0, le=1)]
+
+
+class PlainBackgroundConfig(Config):
+    """One colour, sRGB."""
+
+    kind: Literal["plain"] = "plain"
+    color: tuple[Share, Share, Share] = (0.5, 0.5, 0.5)
+
+
+class HarmonicBackgroundConfig(Config):
+    """The defaults are those of the official triplane model; 3DConv-Net has sigmoid and half of all pictures plain."""
+
+    kind: Literal["harmonic"] = "harmonic"
+    color: ColorActivation = "sigmoid-mipnerf"
+    random_color: Share = 0.0  # how many training pictures get one random colour instead
 
 
 class Background(nn.Module):
     """Unit directions to sRGB colours."""
+
+    def for_text(self, text: TextEmbedding) -> "Background":
+        """What stands behind these B prompts, to be rendered with a field of theirs; most backgrounds read no text."""
+        return self
 
     @abstractmethod
     def forward(
@@ -61,9 +87,14 @@ class HarmonicBackground(Background):
         self, directions: Float[Tensor, "B H W 3"], rng: torch.Generator | None = None
     ) -> Float[Tensor, "B H W 3"]:
         colors = activate_color(self.network(spherical_harmonics(directions)), self.color)
-        if rng is None or self.random_color == 0:
-            return colors
-        count = len(colors)
-        plain = torch.rand(count, 1, 1, 3, generator=rng).to(colors)
-        replaced = torch.rand(count, 1, 1, 1, generator=rng).to(colors) < self.random_color
-        return torch.where(replaced, plain, colors)
+        return some_plain(colors, self.random_color, rng)
+
+
+def some_plain(colors: Float[Tensor, "B H W 3"], share: float, rng: torch.Generator | None) -> Float[Tensor, "B H W 3"]:
+    """Pictures of which each becomes one random colour with probability `share`; as they are without an rng."""
+    if rng is None or share == 0:
+        return colors
+    count = len(colors)
+    plain = torch.rand(count, 1, 1, 3, generator=rng).to(colors)
+    replaced = torch.rand(count, 1, 1, 1, generator=rng).to(colors) < share
+    return torch.where(replaced, plain, colors)
