@@ -28,11 +28,12 @@ def build_task(run: Run) -> Task:
         case DistillRun():
             from scaledreamer.model.text import MiniLM
             from scaledreamer.training.embeddings import RememberingEncoder
-            from scaledreamer.training.priors.props import load_prior, prior_path
+            from scaledreamer.training.priors.build import build_prior
             from scaledreamer.training.step import DistillTask
 
-            encoder = RememberingEncoder(MiniLM())
-            prior = load_prior(prior_path(run.prior.path), encoder)
+            sentences = RememberingEncoder(MiniLM())
+            prior, own = build_prior(run.prior, sentences)
+            encoder = own if run.text_encoder == "prior" else sentences
             task = DistillTask(run.generator, prior, encoder, run.distill, run.loop.seed)
             task.steps = run.loop.steps
             return task
