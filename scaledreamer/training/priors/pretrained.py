@@ -1,5 +1,6 @@
 """Parts of a pretrained model, each from its own subfolder: explicit precision, complete weights, telling errors."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,11 @@ class Source:
         if Path(self.path).is_dir() and not (Path(self.path) / part).is_dir():
             raise ModelFileError(f"the folder {self.path!r} has no subfolder {part!r}. {STAND_INS}")
         try:
-            return kind.from_pretrained(
-                self.path, subfolder=part, revision=self.revision, local_files_only=self.offline, **options
-            )
+            with warnings.catch_warnings():  # diffusers 0.42 passes the hub an argument that it no longer knows
+                warnings.filterwarnings("ignore", message=".*local_dir_use_symlinks")
+                return kind.from_pretrained(
+                    self.path, subfolder=part, revision=self.revision, local_files_only=self.offline, **options
+                )
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelFileError(f"cannot read {part!r} of {self.path!r} ({reason}). {STAND_INS}") from error
