@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from scaledreamer.errors import ModelFileError
 from scaledreamer.model.cameras import Camera, orbit
 from scaledreamer.model.text import TextEmbedding, TextEncoder
+from scaledreamer.training.priors import mvdream
 from scaledreamer.training.priors import mvdream_files as files
 from scaledreamer.training.priors import mvdream_keys as keys
 from scaledreamer.training.priors.autoencoder import Autoencoder
@@ -126,12 +128,10 @@ def test_poses_equal_the_official_normalised_cameras() -> None:
     assert torch.equal(c2w, before), "the caller's cameras are not touched"
 
 
-@pytest.mark.parametrize("index", range(5))
+@pytest.mark.parametrize("index", [0, 1, 3, 4])  # 2 was recorded in y-up axes, which this project does not use
 def test_mvdream_s_own_orbit_is_ours_a_quarter_turn_on(index: int) -> None:
     cases, _ = fixture("mvdream/camera_cases")
-    count, elevation, start, span, blender = cases[f"get_camera.{index}.args"].tolist()
-    if not blender:
-        pytest.skip("recorded in y-up axes, which this project does not use")
+    count, elevation, start, span, _z_up = cases[f"get_camera.{index}.args"].tolist()
     azimuth = torch.deg2rad(start - 90 + span / count * torch.arange(count))
     camera = orbit(
         torch.full_like(azimuth, math.radians(elevation)), azimuth, torch.ones(int(count)), torch.ones(int(count))
@@ -199,6 +199,19 @@ def test_a_released_file_converts_to_a_folder_that_loads_and_judges_the_same(
     with pytest.raises(ModelFileError, match="holds something already"):
         files.convert_mvdream(tmp_path / "official.pt", tmp_path / "folder", HEAD_CHANNELS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "official.pt", "text"], "nothing half-made"
+
+
+def test_a_released_file_loads_as_it_is(
+    weights: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(weights, tmp_path / "official.pt")
+    tiny.write_text(tmp_path / "text")
+    monkeypatch.setattr(mvdream, "unet_config", partial(files.unet_config, head_channels=HEAD_CHANNELS))
+    prior = load_mvdream(MVDreamConfig(path=str(tmp_path / "official.pt"), text=str(tmp_path / "text")))
+    found = under("views.", fixture("mvdream/unet_cases")[0])
+    camera = Camera(found["camera"].unflatten(1, (4, 4)), torch.ones(8))
+    eps = prior.eps(found["latents"], found["timesteps"], Condition(found["context"]), camera)
+    assert error(eps, found["output"]) < 1e-4
 
 
 class Harmful:
