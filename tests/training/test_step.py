@@ -78,7 +78,8 @@ def task(corpus: Path, loss: str, views: int = 1, **options: Any) -> DistillTask
     config = DistillConfig.model_validate(
         {
             "corpus": {"kind": "file", "path": corpus}, "loss": {"kind": loss, "guidance": 3.0}, "prompts": 2,
-            "views": {"views": views}, "renderer": {"kind": "lattice", "nodes": 8, "samples": 6}, "pixels": 8, **options,
+            "views": {"views": views}, "renderer": {"kind": "lattice", "nodes": 8, "samples": 6}, "pixels": 8,
+            **options,
         }
     )  # fmt: skip
     return DistillTask(GENERATOR, Small(views), Letters(), config, seed=0)
@@ -131,7 +132,7 @@ def test_a_vsd_run_resumes_to_the_bit_with_its_copy(corpus: Path, tmp_path: Path
 
 
 def test_perp_neg_needs_the_sides() -> None:
-    with pytest.raises(ValidationError, match="perp_neg=-0.5 needs view_dependent=true"):
+    with pytest.raises(ValidationError, match=r"perp_neg=-0\.5 needs view_dependent=true"):
         DistillConfig.model_validate({"loss": {"kind": "asd"}, "perp_neg": -0.5})
 
 

@@ -112,7 +112,7 @@ def guide(
     eps_text, eps_null, *eps_negative = asked
     direction = eps_text - eps_null
     for negative, eps in zip(negatives or (), eps_negative, strict=True):
-        direction = direction + rows(negative.weight) * perpendicular(eps - eps_null, eps_text - eps_null)
+        direction = direction + rows(negative.weight.to(eps)) * perpendicular(eps - eps_null, eps_text - eps_null)
     return clamp_to_x0(prior, eps_null + guidance * direction, x_0, noise, t, clamp_x0)
 
 

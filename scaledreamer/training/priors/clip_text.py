@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from scaledreamer.model.text import TextEmbedding, TextEncoder
+from scaledreamer.training.priors.config import clip_name
 from scaledreamer.training.priors.pretrained import Source
 
 
@@ -41,8 +42,3 @@ class CLIPText(TextEncoder):
 
     def overflow(self, prompt: str) -> int:
         return max(0, len(self.tokenizer(prompt).input_ids) - self.window)
-
-
-def clip_name(path: str) -> str:
-    """What a model file calls the text encoder of this folder or repository."""
-    return f"clip:{path}"

