@@ -14,7 +14,7 @@ from scaledreamer.training.priors.autoencoder import Autoencoder
 from scaledreamer.training.priors.base import Condition, NetworkPrior, whole_sets
 from scaledreamer.training.priors.clip_text import CLIPText
 from scaledreamer.training.priors.config import MVDREAM_NEGATIVE, MVDreamConfig
-from scaledreamer.training.priors.mvdream_files import autoencoder_config, build, read_mvdream, unet_config
+from scaledreamer.training.priors.mvdream_files import WHERE, autoencoder_config, build, read_mvdream, unet_config
 from scaledreamer.training.priors.prediction import Prediction
 from scaledreamer.training.priors.pretrained import Source
 from scaledreamer.training.priors.process import Discrete, scaled_linear
@@ -77,7 +77,7 @@ def load_mvdream(config: MVDreamConfig, device: str = "cpu") -> MVDreamPrior:
         vae = build(AutoencoderKL, autoencoder_config(official), keys.autoencoder(official), dtype)
         process, prediction = scaled_linear(), "eps"
     else:
-        source = Source(config.path, None, config.offline)
+        source = Source(config.path, offline=config.offline, remedy=WHERE)
         unet, vae = source.model(CameraUNet, "unet", dtype), source.model(AutoencoderKL, "vae", dtype)
         process, prediction = source.process()
     autoencoder = Autoencoder(vae.to(device), unet.config.sample_size, config.encode_chunk)

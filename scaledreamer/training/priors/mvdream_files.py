@@ -15,7 +15,10 @@ from scaledreamer.training.priors.unet import CAMERA_WIDTH
 
 LATENT_SIDE = 32  # 256 pixels; not written in the file
 HEAD_CHANNELS = 64  # of the SD 2.1 networks and their text tower; SD 1.5 has 8 heads everywhere
-WHERE = "fetch sd-v2.1-base-4view.pt from the hub repository MVDream/MVDream and pass its path"
+WHERE = (
+    "fetch sd-v2.1-base-4view.pt from the hub repository MVDream/MVDream and pass its path, or that of a folder made "
+    "from it by convert_mvdream"
+)
 
 
 def read_mvdream(path: Path) -> dict[str, Tensor]:

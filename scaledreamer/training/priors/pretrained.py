@@ -27,6 +27,7 @@ class Source:
     path: str
     revision: str | None = None
     offline: bool = False
+    remedy: str = STAND_INS  # the end of every error
 
     def model(self, kind: Any, part: str, dtype: torch.dtype) -> Any:
         """The network in a subfolder, frozen and in `dtype`; a file that leaves a weight unset is refused."""
@@ -57,7 +58,7 @@ class Source:
 
     def _read(self, kind: Any, part: str, **options: Any) -> Any:
         if Path(self.path).is_dir() and not (Path(self.path) / part).is_dir():
-            raise ModelFileError(f"the folder {self.path!r} has no subfolder {part!r}. {STAND_INS}")
+            raise ModelFileError(f"the folder {self.path!r} has no subfolder {part!r}. {self.remedy}")
         try:
             with warnings.catch_warnings():  # diffusers 0.42 passes the hub an argument that it no longer knows
                 warnings.filterwarnings("ignore", message=".*local_dir_use_symlinks")
@@ -66,4 +67,4 @@ class Source:
                 )
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise ModelFileError(f"cannot read {part!r} of {self.path!r} ({reason}). {STAND_INS}") from error
+            raise ModelFileError(f"cannot read {part!r} of {self.path!r} ({reason}). {self.remedy}") from error

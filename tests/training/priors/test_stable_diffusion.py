@@ -138,6 +138,11 @@ def test_a_missing_model_s_error_names_the_stand_ins_and_the_folder_option(tmp_p
             assert stand_in in said
 
 
+def test_a_missing_mvdream_s_error_names_the_released_file(sd: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"has no subfolder 'unet'.*sd-v2\.1-base-4view\.pt"):
+        load_mvdream(MVDreamConfig(path=str(tmp_path), text=str(sd)))
+
+
 def test_a_tiny_mvdream_folder_gives_an_asd_gradient_to_every_view(
     mvdream: Path, sd: Path, rng: torch.Generator
 ) -> None:
