@@ -16,6 +16,7 @@ from scaledreamer.model.checkpoint import read_header
 from scaledreamer.training.config import CeilingRun, DistillRun, PriorRun, Run, load_preset, preset_names, resolve
 from scaledreamer.training.loop import CHECKPOINT, Task, Trainer, averaged_weights
 from scaledreamer.training.parallel import Rank, launch
+from scaledreamer.training.priors.config import encoder_name
 
 
 def build_task(run: Run) -> Task:
@@ -28,11 +29,12 @@ def build_task(run: Run) -> Task:
         case DistillRun():
             from scaledreamer.model.text import MiniLM
             from scaledreamer.training.embeddings import RememberingEncoder
-            from scaledreamer.training.priors.props import load_prior, prior_path
+            from scaledreamer.training.priors.build import build_prior
             from scaledreamer.training.step import DistillTask
 
-            encoder = RememberingEncoder(MiniLM())
-            prior = load_prior(prior_path(run.prior.path), encoder)
+            sentences = RememberingEncoder(MiniLM())
+            prior, own = build_prior(run.prior, sentences)
+            encoder = own if run.text_encoder == "prior" else sentences
             task = DistillTask(run.generator, prior, encoder, run.distill, run.loop.seed)
             task.steps = run.loop.steps
             return task
@@ -74,8 +76,11 @@ def export(run: Run, folder: Path, facts: dict[str, Any]) -> Path:
         case DistillRun() | CeilingRun():
             from scaledreamer.model.library import save_generator
 
+            encoder = "minilm"
+            if isinstance(run, DistillRun) and run.text_encoder == "prior":
+                encoder = encoder_name(run.prior)
             path = folder / "generator.safetensors"
-            save_generator(task, path, card)  # type: ignore[arg-type]
+            save_generator(task, path, card, encoder)  # type: ignore[arg-type]
     return path
 
 

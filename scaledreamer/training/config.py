@@ -12,8 +12,9 @@ from scaledreamer.model.generators import GeneratorConfig, TriplaneTransformerCo
 from scaledreamer.training.diffusion import DiffusionConfig
 from scaledreamer.training.evaluation.ceiling import CeilingConfig
 from scaledreamer.training.loop import LoopConfig
+from scaledreamer.training.priors.config import PriorConfig, PropsPriorConfig
 from scaledreamer.training.priors.uvit import UViTConfig
-from scaledreamer.training.step import DistillConfig, PropsPriorConfig
+from scaledreamer.training.step import DistillConfig
 
 
 class PriorRun(Config):
@@ -30,7 +31,10 @@ class DistillRun(Config):
 
     kind: Literal["distill"] = "distill"
     generator: GeneratorConfig = TriplaneTransformerConfig()
-    prior: PropsPriorConfig = PropsPriorConfig()
+    prior: PriorConfig = PropsPriorConfig()
+    text_encoder: Literal["minilm", "prior"] = (
+        "minilm"  # whose embeddings the generator reads; official: the prior's own
+    )
     distill: DistillConfig
     loop: LoopConfig
 

@@ -17,7 +17,7 @@ from scaledreamer.config import Config
 from scaledreamer.errors import ModelFileError, TrainingError
 from scaledreamer.files import atomic_path
 from scaledreamer.model.checkpoint import half, read_header, read_tensors, write
-from scaledreamer.training.optimizers import AdamConfig, OptimizerConfig, build_optimizer
+from scaledreamer.training.optimizers import AdamConfig, OptimizerConfig, build_optimizer, load_moments, moments
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.progress import Progress
 from scaledreamer.training.schedules import Scheduled, constant
@@ -53,6 +53,13 @@ class Task(ABC):
     @abstractmethod
     def preview(self, model: nn.Module) -> Image.Image | None:
         """A strip that shows what `model` makes now."""
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """What the next step needs beside the model: of a loss that learns (VSD), its weights and moments."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Tensor]) -> None:  # noqa: B027 (most tasks have none)
+        """Continue from what `extra_state` returned."""
 
 
 class Trainer:
@@ -153,8 +160,8 @@ class Trainer:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         if self.config.ema:
             tensors |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+        tensors |= {f"optimizer.{name}": value for name, value in moments(self.optimizer).items()}
+        tensors |= {f"task.{name}": value for name, value in self.task.extra_state().items()}
         header = {"config": self.resolved, "counters": {name: getattr(self, name) for name in COUNTERS}}
         write(self.folder / CHECKPOINT, "training", tensors, header)
 
@@ -162,19 +169,16 @@ class Trainer:
         """Continue from the folder's checkpoint: the same weights, moments and counters, and metrics cut to match."""
         path = self.folder / CHECKPOINT
         header, tensors = read_header(path, "training"), read_tensors(path)
-        if header["config"].keys() != self.resolved.keys():
-            raise ModelFileError(f"{path} was written by another preset: {sorted(header['config'])}")
+        kinds = [config.get("kind") for config in (header["config"], self.resolved)]
+        if kinds[0] != kinds[1]:
+            raise ModelFileError(f"{path} holds a run of kind {kinds[0]!r}, not {kinds[1]!r}; resume it as what it is")
         weights = _under("model.", tensors)
         self.model.load_state_dict(weights)
         if self.config.ema:
             self.ema.load_state_dict(_under("ema.", tensors) or weights)
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in _under("optimizer.", tensors).items():
-            index, key = name.split(".", 1)
-            state.setdefault(int(index), {})[key] = value
-        if state:  # a shrunken checkpoint carries no moments; they start anew
-            groups = self.optimizer.state_dict()["param_groups"]
-            self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        load_moments(self.optimizer, _under("optimizer.", tensors))  # a shrunken checkpoint carries none
+        if extra := _under("task.", tensors):
+            self.task.load_extra_state(extra)
         for name in COUNTERS:
             setattr(self, name, header["counters"][name])
         if self.rank.first:

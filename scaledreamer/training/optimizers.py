@@ -119,3 +119,19 @@ class Adan(torch.optim.Optimizer):
             p.mul_(1 - decay).sub_(group["lr"] * update / denominator)
         else:
             p.sub_(group["lr"] * update / denominator).div_(1 + decay)
+
+
+def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimiser remembers of every parameter, as `<index>.<name>`."""
+    states: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+    return {f"{i}.{name}": torch.as_tensor(value) for i, state in states.items() for name, value in state.items()}
+
+
+def load_moments(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Continue from what `moments` returned; from nothing, the moments start anew."""
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split(".", 1)
+        states.setdefault(int(index), {})[key] = value
+    if states:
+        optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -3,37 +3,31 @@
 Nothing here knows what the prompts look like: an import contract keeps the ground truth out.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Self
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from PIL import Image
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from scaledreamer.config import Config
-from scaledreamer.model.cameras import turntable
+from scaledreamer.model.cameras import Camera, turntable
 from scaledreamer.model.generators import Generator, GeneratorConfig, build_generator
 from scaledreamer.model.images import sheet
 from scaledreamer.model.rendering import LatticeConfig, PlainBackground, RenderConfig, Rendering, render
 from scaledreamer.model.text import TextEncoder
 from scaledreamer.training.embeddings import RememberingEncoder
 from scaledreamer.training.loop import Task
-from scaledreamer.training.losses import LossConfig, TimesConfig, distill
+from scaledreamer.training.losses import LossConfig, Texts, TimesConfig, build_vsd, distill
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.priors.base import Prior
+from scaledreamer.training.priors.view_prompts import perp_neg, view_dependent, view_texts
 from scaledreamer.training.prompts import CorpusConfig, PropsCorpus, read_corpus
 from scaledreamer.training.regularizers import RegularizerConfig, regularize
 from scaledreamer.training.schedules import Scheduled, constant
 from scaledreamer.training.views import ViewsConfig, sample_views
-
-
-class PropsPriorConfig(Config):
-    """The shipped prior of the props world, or one from a file."""
-
-    kind: Literal["props"] = "props"
-    path: str = "shipped"
 
 
 class DistillConfig(Config):
@@ -48,7 +42,15 @@ class DistillConfig(Config):
     sharpness: Scheduled = constant(30.0)  # replaces the renderer's
     pixels: Annotated[int, Field(ge=8)] = 64  # along a picture's side
     prompts: PositiveInt = 1  # a process and step
+    view_dependent: bool = False  # tell the prior which side a camera sees: front, side, back or from above
+    perp_neg: float = 0.0  # strength of Perp-Neg between those sides; official -0.5, 0: off
     preview: tuple[str, ...] = ()  # prompts of the preview strip
+
+    @model_validator(mode="after")
+    def _sides_have_names(self) -> Self:
+        if self.perp_neg and not self.view_dependent:
+            raise ValueError(f"perp_neg={self.perp_neg} needs view_dependent=true; or set perp_neg=0")
+        return self
 
 
 class DistillTask(Task):
@@ -64,7 +66,8 @@ class DistillTask(Task):
         self.encoder = encoder
         if isinstance(encoder, RememberingEncoder):
             encoder.learn(["", *self.corpus])
-        self.uncond = prior.embed([""])
+        self.uncond = prior.embed([prior.negative_prompt])
+        self.vsd = build_vsd(config.loss, prior)
         self.background = PlainBackground()
         self.steps = 1  # of the run; set by whoever knows
 
@@ -77,12 +80,29 @@ class DistillTask(Task):
         camera = sample_views(config.views, config.prompts, rng)
         renderer = config.renderer.model_copy(update={"sharpness": config.sharpness.at(*progress)})
         rendering = render(field, camera, self.background, config.pixels, renderer, rng)
-        x_0 = self.prior.encode(pictures(rendering, self.prior.channels))
-        distilled = distill(
-            config.loss, config.times, self.prior, x_0, self.prior.embed(prompts), self.uncond, camera, progress, rng
-        )
+        x_0 = self.prior.encode(pictures(rendering, self.prior.channels), rng)
+        texts = self.tell(prompts, camera)
+        distilled = distill(config.loss, config.times, self.prior, x_0, texts, camera, progress, rng, rank, self.vsd)
         regular, values = regularize(config.regularizers, rendering, *progress)
         return distilled.loss + regular, {"distill": float(distilled.loss.detach()), **distilled.stats, **values}
+
+    def tell(self, prompts: list[str], camera: Camera) -> Texts:
+        """The prompts as the prior hears them, with the sides that the cameras see where the config asks for it."""
+        plain = self.prior.embed(prompts)
+        if not self.config.view_dependent:
+            return Texts(plain, self.uncond, plain)
+        sides = view_texts(self.prior, prompts)
+        if not self.config.perp_neg:
+            return Texts(view_dependent(sides, camera), self.uncond, plain)
+        positive, negatives = perp_neg(sides, self.uncond, camera, self.config.perp_neg)
+        return Texts(positive, self.uncond, plain, negatives)
+
+    def extra_state(self) -> dict[str, Tensor]:
+        return {} if self.vsd is None else self.vsd.state()
+
+    def load_extra_state(self, state: dict[str, Tensor]) -> None:
+        if self.vsd is not None:
+            self.vsd.load_state(state)
 
     @torch.no_grad()
     def preview(self, model: nn.Module) -> Image.Image | None:

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from scaledreamer.model.cameras import Camera, orbit
 from scaledreamer.training.distillation import asd
 from scaledreamer.training.priors.base import Condition, Prior
+from scaledreamer.training.priors.pose import pose
 from scaledreamer.training.priors.process import scaled_linear
-from scaledreamer.training.priors.props import pose
 from scaledreamer.training.views import BACK, FRONT, OVERHEAD, SIDE, direction_of
 
 MIX = torch.tensor([[0.6, -0.2, 0.1], [0.1, 0.7, -0.3], [-0.4, 0.2, 0.5], [0.3, 0.3, 0.3]])

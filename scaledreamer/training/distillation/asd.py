@@ -12,10 +12,9 @@ from scaledreamer.training.distillation.base import (
     Negative,
     Told,
     Weight,
-    clamp_to_x0,
     every_row,
     finish,
-    perpendicular,
+    guide,
     predict,
     weight_at,
 )
@@ -48,10 +47,7 @@ def asd(
         t, t_shifted = every_row(t, len(x_0)), every_row(t_shifted, len(x_0))
         others = [(t, negative.cond) for negative in negatives or ()]
         asked = [(t, cond), (t, uncond), *others, (t_shifted, cond)]
-        eps_text, eps_null, *eps_negative, eps_later = predict(prior, x_0, noise, asked, camera)
-        direction = eps_text - eps_null
-        for negative, eps in zip(negatives or (), eps_negative, strict=True):
-            direction = direction + rows(negative.weight) * perpendicular(eps - eps_null, eps_text - eps_null)
-        guided = clamp_to_x0(prior, eps_null + guidance * direction, x_0, noise, t, clamp_x0)
+        *at_t, eps_later = predict(prior, x_0, noise, asked, camera)
+        guided = guide(prior, at_t, guidance, negatives, x_0, noise, t, clamp_x0)
         gradient = rows(weight_at(prior.process, t, weight)) * (guided - eps_later)
     return finish(x_0, gradient, grad_clip)

@@ -100,6 +100,22 @@ def perpendicular(a: Float[Tensor, "B C h w"], b: Float[Tensor, "B C h w"]) -> F
     return a - along * b
 
 
+def guide(
+    prior: Prior, asked: Sequence[Float[Tensor, "B C h w"]], guidance: float, negatives: Sequence[Negative] | None,
+    x_0: Float[Tensor, "B C h w"], noise: Float[Tensor, "B C h w"], t: Tensor, clamp_x0: float | None,
+) -> Float[Tensor, "B C h w"]:  # fmt: skip
+    """The guided noise from the answers to (text, nothing, *negatives) at t.
+
+    eps_null + guidance (delta + sum_i w_i perp(eps_i - eps_null, delta)) with delta = eps_text - eps_null
+    (classifier-free guidance, arXiv:2207.12598; Perp-Neg, arXiv:2304.04968).
+    """
+    eps_text, eps_null, *eps_negative = asked
+    direction = eps_text - eps_null
+    for negative, eps in zip(negatives or (), eps_negative, strict=True):
+        direction = direction + rows(negative.weight.to(eps)) * perpendicular(eps - eps_null, eps_text - eps_null)
+    return clamp_to_x0(prior, eps_null + guidance * direction, x_0, noise, t, clamp_x0)
+
+
 def clamp_to_x0(
     prior: Prior, eps: Float[Tensor, "B C h w"], x_0: Float[Tensor, "B C h w"], noise: Float[Tensor, "B C h w"],
     t: Tensor, limit: float | None,

@@ -1,5 +1,7 @@
 """Score Distillation Sampling (DreamFusion, arXiv:2209.14988, Eq. 3)."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -7,11 +9,12 @@ from torch import Tensor
 from scaledreamer.model.cameras import Camera
 from scaledreamer.training.distillation.base import (
     Distilled,
+    Negative,
     Told,
     Weight,
-    clamp_to_x0,
     every_row,
     finish,
+    guide,
     predict,
     weight_at,
 )
@@ -30,13 +33,15 @@ def sds(
     t: Tensor,
     guidance: float,
     weight: Weight = "sds",
+    negatives: Sequence[Negative] | None = None,
     grad_clip: float | None = None,
     clamp_x0: float | None = None,
 ) -> Distilled:
     """w(t) (eps_guided(x_t) - noise), with eps_null + guidance (eps_text - eps_null) as the guided prediction."""
     with torch.no_grad():
         t = every_row(t, len(x_0))
-        eps_text, eps_null = predict(prior, x_0, noise, [(t, cond), (t, uncond)], camera)
-        guided = clamp_to_x0(prior, eps_null + guidance * (eps_text - eps_null), x_0, noise, t, clamp_x0)
+        others = [(t, negative.cond) for negative in negatives or ()]
+        asked = predict(prior, x_0, noise, [(t, cond), (t, uncond), *others], camera)
+        guided = guide(prior, asked, guidance, negatives, x_0, noise, t, clamp_x0)
         gradient = rows(weight_at(prior.process, t, weight)) * (guided - noise)
     return finish(x_0, gradient, grad_clip)

@@ -1,14 +1,16 @@
 """The prior interface: a frozen denoiser with its own noise process. Losses see nothing else of a model."""
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from scaledreamer.model.cameras import Camera
+from scaledreamer.training.priors.prediction import Prediction, to_eps
 from scaledreamer.training.priors.process import NoiseProcess
 
 
@@ -49,17 +51,56 @@ class Prior(ABC):
     process: NoiseProcess
     views: int
     channels: int = 3  # of the pictures it judges: 3 colour, 4 colour and opacity
+    negative_prompt: str = ""  # the text of the unconditional branch
 
     @abstractmethod
     def embed(self, prompts: list[str]) -> Condition:
         """One row a prompt."""
 
     @abstractmethod
-    def encode(self, images: Float[Tensor, "B K H W"]) -> Float[Tensor, "B C h w"]:
-        """Pictures in [0, 1] with `channels` channels to latents, with gradient."""
+    def encode(self, images: Float[Tensor, "B K H W"], rng: torch.Generator | None = None) -> Float[Tensor, "B C h w"]:
+        """Pictures in [0, 1] with `channels` channels to latents, with gradient.
+
+        Where encoding is random, a sample drawn from `rng`, the mean without it.
+        """
 
     @abstractmethod
     def eps(
         self, x_t: Float[Tensor, "B C h w"], t: Tensor, cond: Condition, camera: Camera | None = None
     ) -> Float[Tensor, "B C h w"]:
         """Predicted noise, float32, without gradient; times and conditions may differ from row to row."""
+
+
+class NetworkPrior(Prior):
+    """A prior made of one network with a declared kind of prediction."""
+
+    network: nn.Module  # frozen
+    prediction: Prediction
+
+    @abstractmethod
+    def call(
+        self, network: nn.Module, x_t: Float[Tensor, "B C h w"], t: Tensor, cond: Condition, camera: Camera | None
+    ) -> Float[Tensor, "B K h w"]:
+        """What `network`, the prior's own or a copy of it, predicts: float32, with gradient."""
+
+    def copy_for_renders(self) -> nn.Module:
+        """A copy that shares the frozen weights and is told the camera: what VSD adapts to the renders."""
+        return share(self.network)
+
+    @torch.no_grad()
+    def eps(
+        self, x_t: Float[Tensor, "B C h w"], t: Tensor, cond: Condition, camera: Camera | None = None
+    ) -> Float[Tensor, "B C h w"]:
+        return to_eps(self.prediction, self.call(self.network, x_t, t, cond, camera), x_t, t, self.process)
+
+
+def share(network: nn.Module) -> nn.Module:
+    """A copy whose parameters and buffers are the very tensors of the original."""
+    kept: dict[int, Any] = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    return copy.deepcopy(network, kept)
+
+
+def whole_sets(rows: int, views: int) -> None:
+    """Refuse a batch that breaks a view set."""
+    if rows % views:
+        raise ValueError(f"{rows} pictures are no whole sets of {views} views; give prompts x {views} pictures")

@@ -73,7 +73,7 @@ class Discrete(NoiseProcess):
         return int(self.steps * fraction)
 
     def draw(self, t_min: float, t_max: float, count: int, rng: torch.Generator) -> Tensor:
-        low, high = int(self.steps * t_min), int(self.steps * t_max)
+        low, high = int(self.steps * t_min), min(int(self.steps * t_max), self.steps - 1)
         return torch.randint(low, high + 1, (count,), generator=rng)
 
 
@@ -86,8 +86,6 @@ def scaled_linear(steps: int = 1000, start: float = 0.00085, end: float = 0.012)
 class Cosine(NoiseProcess):
     """Variance preserving with alpha = cos(pi t / 2), sigma = sin(pi t / 2) for continuous t in (0, 1)."""
 
-    LATEST = 0.999  # beyond it nothing of the signal is left and v says nothing
-
     def alpha(self, t: Tensor) -> Tensor:
         return torch.cos(t * (math.pi / 2))
 
@@ -95,7 +93,36 @@ class Cosine(NoiseProcess):
         return torch.sin(t * (math.pi / 2))
 
     def shift(self, t: Tensor, ratio: float, t_min: float, rng: torch.Generator | None = None) -> Tensor:
-        delta = (ratio * (t - t_min)).clamp(min=0)
-        if rng is not None:
-            delta = delta * torch.rand(t.shape, generator=rng).to(delta.device)
-        return torch.minimum(t + delta, t.clamp(min=self.LATEST))
+        return later(t, ratio, t_min, rng)
+
+
+class Flow(NoiseProcess):
+    """The straight line x_t = (1 - s) x_0 + s noise (rectified flow, arXiv:2209.03003) for continuous t in (0, 1).
+
+    s = k t / (1 + (k - 1) t): large pictures need more noise to hide, so k > 1 moves times towards it (SD3,
+    arXiv:2403.03206, Eq. 23; k = 3 for SD3 at 1024 pixels).
+    """
+
+    def __init__(self, resolution_shift: float = 1.0) -> None:
+        self.resolution_shift = resolution_shift
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return 1 - self.sigma(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        k = self.resolution_shift
+        return k * t / (1 + (k - 1) * t)
+
+    def shift(self, t: Tensor, ratio: float, t_min: float, rng: torch.Generator | None = None) -> Tensor:
+        return later(t, ratio, t_min, rng)
+
+
+LATEST = 0.999  # of a continuous time: beyond it nothing of the signal is left and v says nothing
+
+
+def later(t: Tensor, ratio: float, t_min: float, rng: torch.Generator | None) -> Tensor:
+    """`NoiseProcess.shift` of a continuous time; never later than LATEST, never earlier than t."""
+    delta = (ratio * (t - t_min)).clamp(min=0)
+    if rng is not None:
+        delta = delta * torch.rand(t.shape, generator=rng).to(delta.device)
+    return torch.minimum(t + delta, t.clamp(min=LATEST))

@@ -2,19 +2,20 @@
 
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scaledreamer.model import checkpoint
 from scaledreamer.model.cameras import Camera
 from scaledreamer.model.text import MiniLM, TextEmbedding, TextEncoder
-from scaledreamer.training.priors.base import Condition, Prior
-from scaledreamer.training.priors.process import Cosine, rows
+from scaledreamer.training.priors.base import Condition, NetworkPrior, whole_sets
+from scaledreamer.training.priors.pose import pose
+from scaledreamer.training.priors.process import Cosine
 from scaledreamer.training.priors.uvit import MultiViewUViT, UViTConfig
 
 
@@ -23,19 +24,14 @@ def condition(text: TextEmbedding) -> Condition:
     return Condition(text.tokens, text.pooled * text.pooled.shape[-1] ** 0.5, text.mask)
 
 
-def pose(camera: Camera) -> Float[Tensor, "B 16"]:
-    """Camera to world, flattened row by row, the position divided by its length (MVDream)."""
-    c2w = camera.c2w.clone()
-    c2w[:, :3, 3] = F.normalize(c2w[:, :3, 3], dim=-1)
-    return c2w.flatten(1)
-
-
-class PropsPrior(Prior):
+class PropsPrior(NetworkPrior):
     """Four pictures of 32 x 32 with opacity, judged together; predicts v, speaks eps."""
+
+    network: MultiViewUViT
 
     def __init__(self, network: MultiViewUViT, encoder: TextEncoder | None = None) -> None:
         self.network = network.eval().requires_grad_(False)
-        self.process = Cosine()
+        self.process, self.prediction = Cosine(), "v"
         self.views = network.config.views
         self.channels = network.config.channels
         self._encoder = encoder
@@ -50,25 +46,22 @@ class PropsPrior(Prior):
     def embed(self, prompts: list[str]) -> Condition:
         return condition(self.encoder.encode(prompts))
 
-    def encode(self, images: Float[Tensor, "B K H W"]) -> Float[Tensor, "B C h w"]:
+    def encode(self, images: Float[Tensor, "B K H W"], rng: torch.Generator | None = None) -> Float[Tensor, "B C h w"]:
         """RGB over mid-grey and opacity, in [0, 1], to [-1, 1]; pictures of another size are resized."""
         pixels = self.network.config.pixels
         if images.shape[-1] != pixels:
             images = F.interpolate(images, (pixels, pixels), mode="bilinear", antialias=True)
         return 2 * images - 1
 
-    @torch.no_grad()
-    def eps(
-        self, x_t: Float[Tensor, "B C h w"], t: Tensor, cond: Condition, camera: Camera | None = None
+    def call(
+        self, network: nn.Module, x_t: Float[Tensor, "B C h w"], t: Tensor, cond: Condition, camera: Camera | None
     ) -> Float[Tensor, "B C h w"]:
         if camera is None:
             raise ValueError("the props prior needs a camera for every picture")
-        if len(x_t) % self.views:
-            raise ValueError(f"{len(x_t)} pictures are no whole sets of {self.views} views")
+        whole_sets(len(x_t), self.views)
         if len(cond) == len(x_t):
             cond = cond[:: self.views]
-        v = predict_v(self.network, x_t, t, cond, camera)
-        return rows(self.process.alpha(t)) * v + rows(self.process.sigma(t)) * x_t
+        return predict_v(cast(MultiViewUViT, network), x_t, t, cond, camera)
 
 
 def predict_v(

@@ -1,0 +1,44 @@
+"""The text encoder of Stable Diffusion and MVDream, from a diffusers folder."""
+
+from typing import Any
+
+import torch
+
+from scaledreamer.model.text import TextEmbedding, TextEncoder
+from scaledreamer.training.priors.config import clip_name
+from scaledreamer.training.priors.pretrained import Source
+
+
+class CLIPText(TextEncoder):
+    """77 token vectors and the state at the end of the prompt: [B, 77, 1024] and [B, 1024] for SD 2.1-base.
+
+    Padding is read like the rest (no mask), as the diffusion models were trained; what lies beyond the window is cut
+    and the end token kept.
+    """
+
+    def __init__(self, tokenizer: Any, model: Any, path: str) -> None:
+        self.tokenizer, self.model, self.path = tokenizer, model, path
+        self.window: int = model.config.max_position_embeddings
+
+    @classmethod
+    def load(cls, source: Source, device: torch.device | str = "cpu") -> "CLIPText":
+        """From the subfolders tokenizer and text_encoder, in float32: embeddings are made once."""
+        from transformers import CLIPTextModel
+
+        model = source.model(CLIPTextModel, "text_encoder", torch.float32).to(device)
+        return cls(source.tokenizer(), model, source.path)
+
+    @property
+    def name(self) -> str:
+        return clip_name(self.path)
+
+    @torch.no_grad()
+    def encode(self, prompts: list[str]) -> TextEmbedding:
+        ids = self.tokenizer(
+            prompts, padding="max_length", truncation=True, max_length=self.window, return_tensors="pt"
+        ).input_ids
+        out = self.model(ids.to(self.model.device))
+        return TextEmbedding(out.last_hidden_state, out.pooler_output)
+
+    def overflow(self, prompt: str) -> int:
+        return max(0, len(self.tokenizer(prompt).input_ids) - self.window)

@@ -1,0 +1,84 @@
+"""MVDreamPrior: four views of one object, judged together (arXiv:2308.16512)."""
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scaledreamer.model.cameras import Camera
+from scaledreamer.model.text import TextEncoder
+from scaledreamer.training.priors import mvdream_keys as keys
+from scaledreamer.training.priors.autoencoder import Autoencoder
+from scaledreamer.training.priors.base import Condition, NetworkPrior, whole_sets
+from scaledreamer.training.priors.clip_text import CLIPText
+from scaledreamer.training.priors.config import MVDREAM_NEGATIVE, MVDreamConfig
+from scaledreamer.training.priors.mvdream_files import WHERE, autoencoder_config, build, read_mvdream, unet_config
+from scaledreamer.training.priors.prediction import Prediction
+from scaledreamer.training.priors.pretrained import Source
+from scaledreamer.training.priors.process import Discrete, scaled_linear
+from scaledreamer.training.priors.stable_diffusion import precision
+from scaledreamer.training.priors.unet import CameraUNet, call_unet, copy_with_camera, join_views
+
+
+class MVDreamPrior(NetworkPrior):
+    """SD's U-Net with self-attention over all views and the camera added to the time.
+
+    Pictures are resized to 256 pixels. One time and one text for the views of a prompt; the camera stays in the
+    unconditional branch. Without a camera the network works in its 2D mode: each picture for itself.
+    """
+
+    views = 4
+    network: CameraUNet
+    encoder: TextEncoder
+
+    def __init__(
+        self,
+        unet: CameraUNet,
+        autoencoder: Autoencoder,
+        encoder: TextEncoder,
+        process: Discrete,
+        prediction: Prediction = "eps",
+        negative_prompt: str = MVDREAM_NEGATIVE,
+    ) -> None:
+        self.network, self.autoencoder, self.encoder = join_views(unet), autoencoder, encoder
+        self.process, self.prediction, self.negative_prompt = process, prediction, negative_prompt
+
+    def embed(self, prompts: list[str]) -> Condition:
+        return Condition(self.encoder.encode(prompts).tokens)
+
+    def encode(self, images: Float[Tensor, "B K H W"], rng: torch.Generator | None = None) -> Float[Tensor, "B C h w"]:
+        return self.autoencoder.encode(images, rng)
+
+    def call(
+        self, network: nn.Module, x_t: Float[Tensor, "B C h w"], t: Tensor, cond: Condition, camera: Camera | None
+    ) -> Float[Tensor, "B K h w"]:
+        views = 1 if camera is None else self.views
+        whole_sets(len(x_t), views)
+        return call_unet(network, x_t, t, cond.tokens, camera, {"views": views})
+
+    def copy_for_renders(self) -> nn.Module:
+        return copy_with_camera(self.network)
+
+
+def load_mvdream(config: MVDreamConfig, device: str = "cpu") -> MVDreamPrior:
+    """From the released .pt or from a diffusers folder; the text encoder from an SD folder, as ScaleDreamer does."""
+    dtype, path = precision(device), Path(config.path)
+    encoder = CLIPText.load(Source(config.text, config.revision, config.offline), device)
+    process: Discrete
+    prediction: Prediction
+    if path.suffix in (".pt", ".pth", ".ckpt"):
+        weights = read_mvdream(path)
+        keys.ignored(weights)  # refuses a name that nobody knows
+        official = keys.part(keys.UNET, weights)
+        unet = build(CameraUNet, unet_config(official), keys.unet(official), dtype)
+        official = keys.part(keys.AUTOENCODER, weights)
+        vae = build(AutoencoderKL, autoencoder_config(official), keys.autoencoder(official), dtype)
+        process, prediction = scaled_linear(), "eps"
+    else:
+        source = Source(config.path, offline=config.offline, remedy=WHERE)
+        unet, vae = source.model(CameraUNet, "unet", dtype), source.model(AutoencoderKL, "vae", dtype)
+        process, prediction = source.process()
+    autoencoder = Autoencoder(vae.to(device), unet.config.sample_size, config.encode_chunk)
+    return MVDreamPrior(unet.to(device), autoencoder, encoder, process, prediction, config.negative_prompt)

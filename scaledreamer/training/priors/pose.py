@@ -1,0 +1,17 @@
+"""A camera as multi-view priors are told it."""
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from scaledreamer.model.cameras import Camera
+
+
+def pose(camera: Camera) -> Float[Tensor, "B 16"]:
+    """Camera to world, flattened row by row, the position divided by its length (MVDream, arXiv:2308.16512).
+
+    Distance and field of view are not seen; a camera of zeros stays zero. The caller's camera is not touched.
+    """
+    c2w = camera.c2w.clone()
+    c2w[:, :3, 3] = F.normalize(c2w[:, :3, 3], dim=-1)
+    return c2w.flatten(1)
