@@ -16,6 +16,7 @@ from scaledreamer.model.checkpoint import read_header
 from scaledreamer.training.config import CeilingRun, DistillRun, PriorRun, Run, load_preset, preset_names, resolve
 from scaledreamer.training.loop import CHECKPOINT, Task, Trainer, averaged_weights
 from scaledreamer.training.parallel import Rank, launch
+from scaledreamer.training.prompts import CorpusConfig, read_corpus
 
 
 def build_task(run: Run) -> Task:
@@ -27,11 +28,11 @@ def build_task(run: Run) -> Task:
             return DiffusionTask(run.network, run.data, run.loop.seed)
         case DistillRun():
             from scaledreamer.model.text import MiniLM
-            from scaledreamer.training.embeddings import RememberingEncoder
+            from scaledreamer.training.embeddings import open_embeddings
             from scaledreamer.training.priors.props import load_prior, prior_path
             from scaledreamer.training.step import DistillTask
 
-            encoder = RememberingEncoder(MiniLM())
+            encoder = open_embeddings(run.distill.embeddings, MiniLM())
             prior = load_prior(prior_path(run.prior.path), encoder)
             task = DistillTask(run.generator, prior, encoder, run.distill, run.loop.seed)
             task.steps = run.loop.steps
@@ -103,6 +104,17 @@ def build_model(run: Run) -> nn.Module:
             return build_generator(run.generator)
 
 
+def store_embeddings(corpus: CorpusConfig, folder: Path) -> None:
+    """Encode what is missing of a corpus in `folder`, before the processes of the run open it."""
+    from scaledreamer.model.text import MiniLM
+    from scaledreamer.training.embeddings import EmbeddingStore
+    from scaledreamer.training.progress import Progress
+
+    prompts = read_corpus(corpus)
+    with Progress(len(prompts)) as bar:
+        EmbeddingStore.build(prompts, MiniLM(), folder, lambda done: bar.update(done, {}))
+
+
 def dry_run(run: Run) -> None:
     """Build everything, take two steps, write nothing, and print what the run would be."""
     import tempfile
@@ -145,6 +157,8 @@ def train(
         from scaledreamer.training.props.dataset import build
 
         build(run.data.data, run.data.sets, run.data.views, processes=run.loop.processes)
+    if isinstance(run, DistillRun) and run.distill.embeddings is not None:
+        store_embeddings(run.distill.corpus, run.distill.embeddings)
     launch(partial(work, run, folder, resume is not None), run.loop.processes)
     facts = {"command": "scaledreamer-train " + " ".join(sys.argv[1:]), "scaledreamer": version("scaledreamer")}
     path = export(run, folder, facts)

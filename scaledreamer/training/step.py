@@ -3,6 +3,7 @@
 Nothing here knows what the prompts look like: an import contract keeps the ground truth out.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -23,7 +24,7 @@ from scaledreamer.training.loop import Task
 from scaledreamer.training.losses import LossConfig, TimesConfig, distill
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.priors.base import Prior
-from scaledreamer.training.prompts import CorpusConfig, PropsCorpus, read_corpus
+from scaledreamer.training.prompts import CorpusConfig, PropsCorpus, draw_prompts, read_corpus
 from scaledreamer.training.regularizers import RegularizerConfig, regularize
 from scaledreamer.training.schedules import Scheduled, constant
 from scaledreamer.training.views import ViewsConfig, sample_views
@@ -40,6 +41,7 @@ class DistillConfig(Config):
     """Everything about a step but the generator, the prior and the loop."""
 
     corpus: CorpusConfig = PropsCorpus()
+    embeddings: Path | None = None  # folder of an EmbeddingStore, for a large corpus; None: a table in RAM
     loss: LossConfig
     times: TimesConfig = TimesConfig()
     regularizers: RegularizerConfig = RegularizerConfig()
@@ -62,7 +64,7 @@ class DistillTask(Task):
         self.prior, self.config, self.seed = prior, config, seed
         self.corpus = read_corpus(config.corpus)
         self.encoder = encoder
-        if isinstance(encoder, RememberingEncoder):
+        if isinstance(encoder, RememberingEncoder) and config.embeddings is None:
             encoder.learn(["", *self.corpus])
         self.uncond = prior.embed([""])
         self.background = PlainBackground()
@@ -71,8 +73,7 @@ class DistillTask(Task):
     def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
         config, progress = self.config, (step, self.steps)
         rng = rank.rng(self.seed, step, "distill")
-        chosen = torch.randint(len(self.corpus), (config.prompts,), generator=rng).tolist()
-        prompts = [self.corpus[index] for index in chosen]
+        prompts = draw_prompts(self.corpus, config.prompts, rank, rng)
         field = self.model(self.encoder.encode(prompts))
         camera = sample_views(config.views, config.prompts, rng)
         renderer = config.renderer.model_copy(update={"sharpness": config.sharpness.at(*progress)})
