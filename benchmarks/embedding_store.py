@@ -7,7 +7,7 @@
 By default a synthetic encoder of MiniLM's shape [32, 384] answers, so that the store is measured and not the encoder;
 at [77, 1024] 100,000 prompts are 15.8 GB on disk. Memory is the anonymous resident set (RssAnon of /proc/self/status),
 the largest met while building and while reading: pages of the mapped files are the kernel's and are not counted. Each
-size has a fresh process. Reads are of one random prompt each, with the hash, the look-up and the copy to float32; beside
+size has a fresh process. A read is of one random prompt, with the hash, the look-up and the copy to float32; beside
 the clock's times stands the processor's, which other work on the machine does not touch.
 """
 

@@ -8,15 +8,28 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from torch import nn
 
+from scaledreamer.config import explain
 from scaledreamer.errors import ConfigError, ScaleDreamerError
 from scaledreamer.files import atomic_path
 from scaledreamer.model.checkpoint import read_header
-from scaledreamer.training.config import CeilingRun, DistillRun, PriorRun, Run, load_preset, preset_names, resolve
+from scaledreamer.training.config import (
+    CeilingRun,
+    DistillRun,
+    PriorRun,
+    Run,
+    load_preset,
+    overridden,
+    preset_names,
+    resolve,
+)
 from scaledreamer.training.loop import CHECKPOINT, Task, Trainer, averaged_weights
 from scaledreamer.training.parallel import Rank, launch
 from scaledreamer.training.prompts import CorpusConfig, read_corpus
+
+TOY = "toy2d"  # no run of the loop: all losses at once, on points of the plane
 
 
 def build_task(run: Run) -> Task:
@@ -129,6 +142,23 @@ def dry_run(run: Run) -> None:
     print(json.dumps({"parameters": parameters, "first_steps": stats, "config": run.model_dump(mode="json")}, indent=1))
 
 
+def toy(overrides: list[str], out: Path) -> None:
+    """SDS, CSD, VSD and ASD on a prior whose score is known; a picture and the numbers in `out`."""
+    from scaledreamer.training.toy2d import Toy2DConfig, run
+
+    try:
+        from scaledreamer.training.toy2d_files import write
+    except ModuleNotFoundError as error:
+        raise ScaleDreamerError(f"pictures need {error.name}; run: pip install 'scaledreamer[train]'") from error
+
+    try:
+        config = Toy2DConfig.model_validate(overridden({}, overrides))
+    except ValidationError as error:
+        raise ConfigError(explain(error)) from error
+    write(run(config), config, out)
+    print(f"wrote {out}/toy2d.png, {out}/toy2d.json")
+
+
 def train(
     preset: Annotated[str | None, typer.Argument(help="which preset; see --list")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=value, as often as needed")] = None,
@@ -139,7 +169,10 @@ def train(
 ) -> None:
     """Train a prior or a generator from a preset."""
     if listing:
-        print("\n".join(preset_names()))
+        print("\n".join([*preset_names(), TOY]))
+        return
+    if preset == TOY:
+        toy(overrides or [], out or Path("runs") / TOY)
         return
     if resume is not None:
         values = read_header(resume / CHECKPOINT, "training")["config"]

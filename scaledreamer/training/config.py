@@ -64,6 +64,14 @@ def load_preset(name: str, overrides: list[str]) -> Run:
 
 def resolve(values: dict[str, Any], overrides: list[str]) -> Run:
     """A run config from plain values and overrides; unknown keys and wrong types are refused by name."""
+    try:
+        return _ADAPTER.validate_python(overridden(values, overrides))
+    except ValidationError as error:
+        raise ConfigError(explain(error)) from error
+
+
+def overridden(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """The values with every `a.b=value` put in its place."""
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator:
@@ -74,7 +82,4 @@ def resolve(values: dict[str, Any], overrides: list[str]) -> Run:
             if not isinstance(place, dict):
                 raise ConfigError(f"{key}: {part!r} is no group of settings")
         place[path[-1]] = yaml.safe_load(value)
-    try:
-        return _ADAPTER.validate_python(values)
-    except ValidationError as error:
-        raise ConfigError(explain(error)) from error
+    return values
