@@ -27,7 +27,7 @@ from scaledreamer.training.config import (
 )
 from scaledreamer.training.loop import CHECKPOINT, Task, Trainer, averaged_weights
 from scaledreamer.training.parallel import Rank, launch
-from scaledreamer.training.prompts import CorpusConfig, read_corpus
+from scaledreamer.training.prompts import read_corpus
 
 TOY = "toy2d"  # no run of the loop: all losses at once, on points of the plane
 
@@ -117,13 +117,12 @@ def build_model(run: Run) -> nn.Module:
             return build_generator(run.generator)
 
 
-def store_embeddings(corpus: CorpusConfig, folder: Path) -> None:
-    """Encode what is missing of a corpus in `folder`, before the processes of the run open it."""
+def store_embeddings(prompts: list[str], folder: Path) -> None:
+    """Encode what is missing of the prompts in `folder`, before the processes of the run open it."""
     from scaledreamer.model.text import MiniLM
     from scaledreamer.training.embeddings import EmbeddingStore
     from scaledreamer.training.progress import Progress
 
-    prompts = read_corpus(corpus)
     with Progress(len(prompts)) as bar:
         EmbeddingStore.build(prompts, MiniLM(), folder, lambda done: bar.update(done, {}))
 
@@ -190,8 +189,10 @@ def train(
         from scaledreamer.training.props.dataset import build
 
         build(run.data.data, run.data.sets, run.data.views, processes=run.loop.processes)
-    if isinstance(run, DistillRun) and run.distill.embeddings is not None:
-        store_embeddings(run.distill.corpus, run.distill.embeddings)
+    if isinstance(run, DistillRun):
+        prompts = read_corpus(run.distill.corpus)  # a fault in it is one line here, and a traceback in each process
+        if run.distill.embeddings is not None:
+            store_embeddings(prompts, run.distill.embeddings)
     launch(partial(work, run, folder, resume is not None), run.loop.processes)
     facts = {"command": "scaledreamer-train " + " ".join(sys.argv[1:]), "scaledreamer": version("scaledreamer")}
     path = export(run, folder, facts)
