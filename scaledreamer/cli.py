@@ -1,4 +1,4 @@
-"""scaledreamer: generate, serve, evaluate, doctor."""
+"""scaledreamer: generate, serve, evaluate, evaluate-prior, doctor."""
 
 import importlib.util
 import json
@@ -99,6 +99,36 @@ def evaluate(
         for split, summary in splits.items():
             print(f"{name:>30} {split:>9}  " + "  ".join(f"{key} {value:g}" for key, value in summary["all"].items()))
     print(f"wrote {out}/metrics.json, {out}/contact-sheet.png, {out}/index.html")
+
+
+@app.command()
+def evaluate_prior(
+    prior: Annotated[str, typer.Argument(help="'shipped', or a props prior's .safetensors file")] = "shipped",
+    model: ModelOption = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="folder for prior-error.json and prior-error.png")] = Path(
+        "out/prior-error"
+    ),
+    sets: Annotated[int, typer.Option(min=1, help="view sets of each kind of picture")] = 8,
+    ratio: Annotated[float, typer.Option(min=0, max=1, help="how much later: t + ratio (t - 0.02)")] = 0.1,
+    as_json: Annotated[bool, typer.Option("--json", help="print the numbers as JSON")] = False,
+) -> None:
+    """Plot the prior's error against time: true pictures, plain balls, a model's renders (the paper's Figure 2)."""
+    try:
+        from scaledreamer.training.evaluation.prior_error import evaluate_prior as run
+        from scaledreamer.training.priors.props import load_prior, prior_path
+    except ModuleNotFoundError as error:
+        raise ScaleDreamerError(f"{error.name} is not installed; run: pip install 'scaledreamer[train]'") from error
+    from scaledreamer.model.library import find_model, load_generator
+
+    facts = run(load_prior(prior_path(prior)), load_generator(find_model(model)), out, sets, ratio)
+    if as_json:
+        print(json.dumps(facts))
+        return
+    print(" " * 24 + "t  " + "  ".join(f"{t:<6g}" for t in facts["times"]))
+    for name, readings in facts["error"].items():
+        for reading, errors in readings.items():
+            print(f"{name:>16} {reading:>8}  " + "  ".join(f"{error:.4f}" for error in errors))
+    print(f"wrote {out}/prior-error.json, {out}/prior-error.png")
 
 
 @app.command()

@@ -8,15 +8,29 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from torch import nn
 
+from scaledreamer.config import explain
 from scaledreamer.errors import ConfigError, ScaleDreamerError
 from scaledreamer.files import atomic_path
 from scaledreamer.model.checkpoint import read_header
-from scaledreamer.training.config import CeilingRun, DistillRun, PriorRun, Run, load_preset, preset_names, resolve
+from scaledreamer.training.config import (
+    CeilingRun,
+    DistillRun,
+    PriorRun,
+    Run,
+    load_preset,
+    overridden,
+    preset_names,
+    resolve,
+)
 from scaledreamer.training.loop import CHECKPOINT, Task, Trainer, averaged_weights
 from scaledreamer.training.parallel import Rank, launch
 from scaledreamer.training.priors.config import encoder_name
+from scaledreamer.training.prompts import read_corpus
+
+TOY = "toy2d"  # no run of the loop: all losses at once, on points of the plane
 
 
 def build_task(run: Run) -> Task:
@@ -28,11 +42,11 @@ def build_task(run: Run) -> Task:
             return DiffusionTask(run.network, run.data, run.loop.seed)
         case DistillRun():
             from scaledreamer.model.text import MiniLM
-            from scaledreamer.training.embeddings import RememberingEncoder
+            from scaledreamer.training.embeddings import open_embeddings
             from scaledreamer.training.priors.build import build_prior
             from scaledreamer.training.step import DistillTask
 
-            sentences = RememberingEncoder(MiniLM())
+            sentences = open_embeddings(run.distill.embeddings, MiniLM())
             prior, own = build_prior(run.prior, sentences)
             encoder = own if run.text_encoder == "prior" else sentences
             task = DistillTask(run.generator, prior, encoder, run.distill, run.loop.seed)
@@ -108,6 +122,16 @@ def build_model(run: Run) -> nn.Module:
             return build_generator(run.generator)
 
 
+def store_embeddings(prompts: list[str], folder: Path) -> None:
+    """Encode what is missing of the prompts in `folder`, before the processes of the run open it."""
+    from scaledreamer.model.text import MiniLM
+    from scaledreamer.training.embeddings import EmbeddingStore
+    from scaledreamer.training.progress import Progress
+
+    with Progress(len(prompts)) as bar:
+        EmbeddingStore.build(prompts, MiniLM(), folder, lambda done: bar.update(done, {}))
+
+
 def dry_run(run: Run) -> None:
     """Build everything, take two steps, write nothing, and print what the run would be."""
     import tempfile
@@ -122,6 +146,23 @@ def dry_run(run: Run) -> None:
     print(json.dumps({"parameters": parameters, "first_steps": stats, "config": run.model_dump(mode="json")}, indent=1))
 
 
+def toy(overrides: list[str], out: Path) -> None:
+    """SDS, CSD, VSD and ASD on a prior whose score is known; a picture and the numbers in `out`."""
+    from scaledreamer.training.toy2d import Toy2DConfig, run
+
+    try:
+        from scaledreamer.training.toy2d_files import write
+    except ModuleNotFoundError as error:
+        raise ScaleDreamerError(f"pictures need {error.name}; run: pip install 'scaledreamer[train]'") from error
+
+    try:
+        config = Toy2DConfig.model_validate(overridden({}, overrides))
+    except ValidationError as error:
+        raise ConfigError(explain(error)) from error
+    write(run(config), config, out)
+    print(f"wrote {out}/toy2d.png, {out}/toy2d.json")
+
+
 def train(
     preset: Annotated[str | None, typer.Argument(help="which preset; see --list")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="a.b=value, as often as needed")] = None,
@@ -132,7 +173,10 @@ def train(
 ) -> None:
     """Train a prior or a generator from a preset."""
     if listing:
-        print("\n".join(preset_names()))
+        print("\n".join([*preset_names(), TOY]))
+        return
+    if preset == TOY:
+        toy(overrides or [], out or Path("runs") / TOY)
         return
     if resume is not None:
         values = read_header(resume / CHECKPOINT, "training")["config"]
@@ -150,6 +194,10 @@ def train(
         from scaledreamer.training.props.dataset import build
 
         build(run.data.data, run.data.sets, run.data.views, processes=run.loop.processes)
+    if isinstance(run, DistillRun):
+        prompts = read_corpus(run.distill.corpus)  # a fault in it is one line here, and a traceback in each process
+        if run.distill.embeddings is not None:
+            store_embeddings(prompts, run.distill.embeddings)
     launch(partial(work, run, folder, resume is not None), run.loop.processes)
     facts = {"command": "scaledreamer-train " + " ".join(sys.argv[1:]), "scaledreamer": version("scaledreamer")}
     path = export(run, folder, facts)

@@ -1,10 +1,10 @@
 """What can be trained: one typed config a run, from a preset file and overrides."""
 
 from importlib import resources
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from scaledreamer.config import Config, explain
 from scaledreamer.errors import ConfigError
@@ -38,6 +38,12 @@ class DistillRun(Config):
     distill: DistillConfig
     loop: LoopConfig
 
+    @model_validator(mode="after")
+    def _one_encoder(self) -> Self:
+        if self.text_encoder == "prior" and self.distill.embeddings is not None:
+            raise ValueError("distill.embeddings stores MiniLM's vectors; with text_encoder=prior leave it out")
+        return self
+
 
 class CeilingRun(Config):
     """Fit a generator to true pictures: a reference row of the evaluation, never a model that ships."""
@@ -68,6 +74,14 @@ def load_preset(name: str, overrides: list[str]) -> Run:
 
 def resolve(values: dict[str, Any], overrides: list[str]) -> Run:
     """A run config from plain values and overrides; unknown keys and wrong types are refused by name."""
+    try:
+        return _ADAPTER.validate_python(overridden(values, overrides))
+    except ValidationError as error:
+        raise ConfigError(explain(error)) from error
+
+
+def overridden(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """The values with every `a.b=value` put in its place."""
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator:
@@ -78,7 +92,4 @@ def resolve(values: dict[str, Any], overrides: list[str]) -> Run:
             if not isinstance(place, dict):
                 raise ConfigError(f"{key}: {part!r} is no group of settings")
         place[path[-1]] = yaml.safe_load(value)
-    try:
-        return _ADAPTER.validate_python(values)
-    except ValidationError as error:
-        raise ConfigError(explain(error)) from error
+    return values

@@ -1,12 +1,16 @@
-"""What the generator is trained on: a corpus of prompts, as text and nothing else."""
+"""What the generator is trained on: a corpus of prompts, as text and nothing else, and the batch of a step."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, assert_never
 
+import torch
 from pydantic import Field, PositiveInt
 
 from scaledreamer.config import Config
 from scaledreamer.errors import ConfigError
+from scaledreamer.training.parallel import Rank
+from scaledreamer.training.prompts_files import Split, read_json_lines, read_json_split, read_lines
 from scaledreamer.training.props.grammar import training_prompts
 
 
@@ -24,21 +28,61 @@ class FileCorpus(Config):
     path: Path
 
 
-CorpusConfig = Annotated[PropsCorpus | FileCorpus, Field(discriminator="kind")]
+class JsonLinesCorpus(Config):
+    """A file with one JSON object a line, the prompt under "prompt"."""
+
+    kind: Literal["jsonl"] = "jsonl"
+    path: Path
 
 
-def read_corpus(config: PropsCorpus | FileCorpus) -> list[str]:
-    """All prompts in order."""
+class JsonCorpus(Config):
+    """One split of an official prompt library: {"train": [...], "val": [...], "test": [...]} of strings."""
+
+    kind: Literal["json"] = "json"
+    path: Path
+    split: Split = "train"
+
+
+CorpusConfig = Annotated[PropsCorpus | FileCorpus | JsonLinesCorpus | JsonCorpus, Field(discriminator="kind")]
+
+
+def stream_corpus(config: PropsCorpus | FileCorpus | JsonLinesCorpus | JsonCorpus) -> Iterator[str]:
+    """The prompts in the order of the file, repetitions included; the file is never in memory as a whole."""
     match config:
         case PropsCorpus(wordings=wordings):
-            return training_prompts(wordings)
+            yield from training_prompts(wordings)
         case FileCorpus(path=path):
-            if not path.is_file():
-                raise ConfigError(f"corpus.path: no file at {path}")
-            prompts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-            prompts = [prompt for prompt in prompts if prompt]
-            if not prompts:
-                raise ConfigError(f"corpus.path: {path} holds no prompt; write one a line")
-            return prompts
+            yield from read_lines(path)
+        case JsonLinesCorpus(path=path):
+            yield from read_json_lines(path)
+        case JsonCorpus(path=path, split=split):
+            yield from read_json_split(path, split)
         case _:
             assert_never(config)
+
+
+def read_corpus(config: PropsCorpus | FileCorpus | JsonLinesCorpus | JsonCorpus) -> list[str]:
+    """Every distinct prompt once, in order of first appearance; a million take about 150 MB.
+
+    The official libraries repeat some prompts (DL17k: 17,241 of which 13,551 distinct) and so draw them more often;
+    here each prompt is drawn equally often.
+    """
+    prompts = list(dict.fromkeys(stream_corpus(config)))
+    if not prompts:
+        raise ConfigError(f"corpus: {config!r} holds no prompt; give at least one")
+    return prompts
+
+
+def draw_prompts(corpus: Sequence[str], count: int, rank: Rank, rng: torch.Generator) -> list[str]:
+    """The batch of one step of one process, without replacement where its share of the corpus is large enough.
+
+    Processes share the corpus out as officially, each its own corpus[index::count], so that no prompt is twice in the
+    batch of all processes. The batch depends on `rng` alone, which the loop makes from (seed, process, step).
+    """
+    mine = range(rank.index, len(corpus), rank.count) or range(len(corpus))  # more processes than prompts: all to each
+    if count > len(mine):
+        return [corpus[mine[place]] for place in torch.randint(len(mine), (count,), generator=rng).tolist()]
+    places: dict[int, None] = {}
+    while len(places) < count:
+        places |= dict.fromkeys(torch.randint(len(mine), (count - len(places),), generator=rng).tolist())
+    return [corpus[mine[place]] for place in places]

@@ -3,6 +3,7 @@
 Nothing here knows what the prompts look like: an import contract keeps the ground truth out.
 """
 
+from pathlib import Path
 from typing import Annotated, Self
 
 import torch
@@ -24,7 +25,7 @@ from scaledreamer.training.losses import LossConfig, Texts, TimesConfig, build_v
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.priors.base import Prior
 from scaledreamer.training.priors.view_prompts import perp_neg, view_dependent, view_texts
-from scaledreamer.training.prompts import CorpusConfig, PropsCorpus, read_corpus
+from scaledreamer.training.prompts import CorpusConfig, PropsCorpus, draw_prompts, read_corpus
 from scaledreamer.training.regularizers import RegularizerConfig, regularize
 from scaledreamer.training.schedules import Scheduled, constant
 from scaledreamer.training.views import ViewsConfig, sample_views
@@ -34,6 +35,7 @@ class DistillConfig(Config):
     """Everything about a step but the generator, the prior and the loop."""
 
     corpus: CorpusConfig = PropsCorpus()
+    embeddings: Path | None = None  # folder of an EmbeddingStore, for a large corpus; None: a table in RAM
     loss: LossConfig
     times: TimesConfig = TimesConfig()
     regularizers: RegularizerConfig = RegularizerConfig()
@@ -64,7 +66,7 @@ class DistillTask(Task):
         self.prior, self.config, self.seed = prior, config, seed
         self.corpus = read_corpus(config.corpus)
         self.encoder = encoder
-        if isinstance(encoder, RememberingEncoder):
+        if isinstance(encoder, RememberingEncoder) and config.embeddings is None:
             encoder.learn(["", *self.corpus])
         self.uncond = prior.embed([prior.negative_prompt])
         self.vsd = build_vsd(config.loss, prior)
@@ -74,9 +76,8 @@ class DistillTask(Task):
     def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
         config, progress = self.config, (step, self.steps)
         rng = rank.rng(self.seed, step, "distill")
-        chosen = torch.randint(len(self.corpus), (config.prompts,), generator=rng).tolist()
-        prompts = [self.corpus[index] for index in chosen]
-        field = self.model(self.encoder.encode(prompts))
+        prompts = draw_prompts(self.corpus, config.prompts, rank, rng)
+        field = self.model(self.encoder.encode(prompts), rng=rng)
         camera = sample_views(config.views, config.prompts, rng)
         renderer = config.renderer.model_copy(update={"sharpness": config.sharpness.at(*progress)})
         rendering = render(field, camera, self.background, config.pixels, renderer, rng)
