@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trimesh
 
 from scaledreamer import TextTo3D
+from scaledreamer.export.color import linear_to_srgb
 from scaledreamer.model.checkpoint import read_header
 from scaledreamer.model.library import find_model, read_card, shipped_models
 from scaledreamer.training.priors.props import load_prior, prior_path
@@ -26,3 +28,38 @@ def test_the_readmes_prompts_become_closed_meshes(prompt: str, tmp_path: Path) -
     mesh = trimesh.load(tmp_path / "it.glb", force="mesh")
     mesh.merge_vertices(merge_norm=True, merge_tex=True)
     assert mesh.is_watertight and mesh.volume > 0
+
+
+RED, CREAM = np.array([0.80, 0.11, 0.12]), np.array([0.90, 0.85, 0.70])  # the palette's
+
+
+@pytest.fixture(scope="module")
+def pipe() -> TextTo3D:
+    return TextTo3D.load()
+
+
+def as_an_engine_reads_it(pipe: TextTo3D, prompt: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Positions [V, 3] and sRGB colours [V, 3] of the GLB's own attributes: +Y up, linear light."""
+    pipe(prompt, resolution=96).write(folder / "it.glb")
+    (mesh,) = trimesh.load(folder / "it.glb", process=False).geometry.values()
+    return mesh.vertices, linear_to_srgb(mesh.visual.vertex_attributes["color"][:, :3] / 65535)
+
+
+def test_a_red_mushroom_has_its_red_cap_above_its_stem(pipe: TextTo3D, tmp_path: Path) -> None:
+    places, colors = as_an_engine_reads_it(pipe, "a red mushroom", tmp_path)
+    red = np.linalg.norm(colors - RED, axis=1) < np.linalg.norm(colors - CREAM, axis=1)
+    up = places[:, 1]
+    assert np.median(up[red]) > np.median(up[~red]) + 0.2, "the cap is above the stem in +Y"
+    width = np.hypot(places[:, 0], places[:, 2])
+    assert np.percentile(width[red], 90) > 1.7 * np.percentile(width[~red & (up < 0)], 90), "the stem is slim"
+    top = up > np.percentile(up[red], 50)
+    assert np.abs(np.median(colors[top], axis=0) - RED).max() < 0.15
+
+
+def test_a_chair_looks_along_plus_z(pipe: TextTo3D, tmp_path: Path) -> None:
+    places, _ = as_an_engine_reads_it(pipe, "a green chair", tmp_path)
+    low, high = places[:, 1].min(), places[:, 1].max()
+    back = places[places[:, 1] > low + 0.75 * (high - low)]
+    seat = places[places[:, 1] < low + 0.6 * (high - low)]
+    assert np.median(back[:, 2]) < np.median(seat[:, 2]) - 0.15, "the back is at the back, so the front looks along +Z"
+    assert abs(np.median(back[:, 0])) < 0.1, "and it is in the middle"

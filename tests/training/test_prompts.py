@@ -95,7 +95,7 @@ def test_any_json_is_read_as_json_load_reads_it_or_refused(
         (b"\x00" * 100, "found '\\\\x00'"),
         ("[" * 100_000, "line 1"),
     ],
-    ids=lambda value: repr(value)[:40],
+    ids=lambda value: getattr(value, "__name__", repr(value)[:40]),
 )
 def test_a_broken_library_is_refused_with_file_line_and_what_was_expected(
     tmp_path: Path, text: str | bytes, complaint: str
@@ -132,7 +132,7 @@ def test_json_lines_give_their_prompts(tmp_path: Path) -> None:
         (read_json_lines, b"\x00\x00\x00", "line 1"),
         (read_json_lines, " " * 3_000_000, "line 1: longer than"),
     ],
-    ids=lambda value: repr(value)[:40],
+    ids=lambda value: getattr(value, "__name__", repr(value)[:40]),
 )
 def test_a_broken_line_is_refused_with_its_number(
     tmp_path: Path, reader: Any, text: str | bytes, complaint: str

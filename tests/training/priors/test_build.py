@@ -28,7 +28,7 @@ def run_of(folder: Path, corpus: Path, prior: dict[str, Any], distill: dict[str,
     run = resolve(
         {
             "kind": "distill",
-            "generator": {
+            "generator": {"kind": "triplane-transformer",
                 "width": 16, "text_width": tiny.WIDTH, "layers": 1, "heads": 2, "low_res": 2, "plane_channels": 4,
                 "radius": 1.0, "sphere_bias": 0.5, "decoder": {"kind": "summed", "hidden": 8},
             },
