@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,18 +10,18 @@ from scaledreamer.model.cameras import Camera
 from scaledreamer.model.text import TextEncoder
 from scaledreamer.training.priors import mvdream_keys as keys
 from scaledreamer.training.priors.autoencoder import Autoencoder
-from scaledreamer.training.priors.base import Condition, NetworkPrior, whole_sets
+from scaledreamer.training.priors.base import Condition, whole_sets
 from scaledreamer.training.priors.clip_text import CLIPText
 from scaledreamer.training.priors.config import MVDREAM_NEGATIVE, MVDreamConfig
 from scaledreamer.training.priors.mvdream_files import WHERE, autoencoder_config, build, read_mvdream, unet_config
 from scaledreamer.training.priors.prediction import Prediction
 from scaledreamer.training.priors.pretrained import Source
 from scaledreamer.training.priors.process import Discrete, scaled_linear
-from scaledreamer.training.priors.stable_diffusion import precision
-from scaledreamer.training.priors.unet import CameraUNet, call_unet, copy_with_camera, join_views
+from scaledreamer.training.priors.stable_diffusion import StableDiffusionPrior, precision
+from scaledreamer.training.priors.unet import CameraUNet, call_unet, join_views
 
 
-class MVDreamPrior(NetworkPrior):
+class MVDreamPrior(StableDiffusionPrior):
     """SD's U-Net with self-attention over all views and the camera added to the time.
 
     Pictures are resized to 256 pixels. One time and one text for the views of a prompt; the camera stays in the
@@ -30,8 +29,6 @@ class MVDreamPrior(NetworkPrior):
     """
 
     views = 4
-    network: CameraUNet
-    encoder: TextEncoder
 
     def __init__(
         self,
@@ -42,14 +39,7 @@ class MVDreamPrior(NetworkPrior):
         prediction: Prediction = "eps",
         negative_prompt: str = MVDREAM_NEGATIVE,
     ) -> None:
-        self.network, self.autoencoder, self.encoder = join_views(unet), autoencoder, encoder
-        self.process, self.prediction, self.negative_prompt = process, prediction, negative_prompt
-
-    def embed(self, prompts: list[str]) -> Condition:
-        return Condition(self.encoder.encode(prompts).tokens)
-
-    def encode(self, images: Float[Tensor, "B K H W"], rng: torch.Generator | None = None) -> Float[Tensor, "B C h w"]:
-        return self.autoencoder.encode(images, rng)
+        super().__init__(join_views(unet), autoencoder, encoder, process, prediction, negative_prompt)
 
     def call(
         self, network: nn.Module, x_t: Float[Tensor, "B C h w"], t: Tensor, cond: Condition, camera: Camera | None
@@ -57,9 +47,6 @@ class MVDreamPrior(NetworkPrior):
         views = 1 if camera is None else self.views
         whole_sets(len(x_t), views)
         return call_unet(network, x_t, t, cond.tokens, camera, {"views": views})
-
-    def copy_for_renders(self) -> nn.Module:
-        return copy_with_camera(self.network)
 
 
 def load_mvdream(config: MVDreamConfig, device: str = "cpu") -> MVDreamPrior:
