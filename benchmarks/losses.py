@@ -25,7 +25,9 @@ from scaledreamer.training.config import DistillRun, load_preset
 from scaledreamer.training.evaluation.report import evaluate
 from scaledreamer.training.losses import ASDConfig
 from scaledreamer.training.priors.process import Cosine
+from scaledreamer.training.props.grammar import Split
 
+SPLITS: tuple[Split, ...] = ("seen", "pairs")
 COLUMNS = ("volumetric_iou", "silhouette_iou", "color_error", "shape_r1", "color_r1")
 
 
@@ -123,9 +125,9 @@ def main() -> None:
     for name, seed, folder in runs:
         if not (folder / "evaluation" / "metrics.json").exists():
             generator = load_generator(folder / "generator.safetensors")
-            evaluate(generator, folder / "evaluation", options.limit, references=False)
+            evaluate(generator, folder / "evaluation", options.limit, references=False, splits=SPLITS)
         results = json.loads((folder / "evaluation" / "metrics.json").read_text())["generator"]
-        for split in ("seen", "pairs"):
+        for split in SPLITS:
             row = results[split]["all"]
             lines.append(f"| {name} | {seed} | {split} | " + " | ".join(f"{row[c]:.3f}" for c in COLUMNS) + " |")
     told = ", ".join(f"{s:.1f} at {at:.0%}" for at, s in effective())

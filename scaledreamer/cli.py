@@ -82,6 +82,9 @@ def evaluate(
     ] = Path("out/evaluation"),
     limit: Annotated[int | None, typer.Option(help="at most this many prompts of each split")] = None,
     references: Annotated[bool, typer.Option(help="also score the reference rows")] = True,
+    ceiling: Annotated[
+        str | None, typer.Option(help="also score this generator, fitted to true pictures (preset props-ceiling)")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the metrics as JSON")] = False,
 ) -> None:
     """Measure a generator of the props world against the ground truth."""
@@ -91,7 +94,8 @@ def evaluate(
         raise ScaleDreamerError("evaluation needs scaledreamer/training; install the whole package") from error
     from scaledreamer.model.library import find_model, load_generator
 
-    results = run(load_generator(find_model(model)), out, limit, references)
+    best = load_generator(find_model(ceiling)) if ceiling else None
+    results = run(load_generator(find_model(model)), out, limit, references, best)
     if as_json:
         print(json.dumps(results))
         return

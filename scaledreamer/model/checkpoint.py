@@ -65,9 +65,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
 
 
-def load_weights(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Copy weights (any float type) into a module of the same keys and shapes; a difference is refused by name."""
+def load_weights(module: nn.Module, tensors: dict[str, Tensor], path: Path, partial: bool = False) -> None:
+    """Copy weights (any float type) into a module of the same keys and shapes; a difference is refused by name.
+
+    `partial` leaves what the file lacks as it is.
+    """
     own = module.state_dict()
+    if partial:
+        tensors = own | tensors
     missing, surplus = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing or surplus:
         raise ModelFileError(f"{path} does not fit its own config: missing {missing[:3]}, not expected {surplus[:3]}")

@@ -63,6 +63,8 @@ def work(run: Run, folder: Path, resume: bool, rank: Rank) -> None:
     trainer = Trainer(build_task(run), run.loop, folder, rank, run.model_dump(mode="json"))
     if resume:
         trainer.restore()
+    elif run.loop.start is not None:
+        trainer.begin_from(run.loop.start, "props-prior" if isinstance(run, PriorRun) else "generator")
     trainer.run()
 
 

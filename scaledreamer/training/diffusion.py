@@ -2,12 +2,13 @@
 
 import itertools
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from PIL import Image
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from scaledreamer.config import Config
@@ -34,7 +35,15 @@ class DiffusionConfig(Config):
     wordings: PositiveInt = 16  # prompts a prop
     batch: PositiveInt = 8  # view sets a process and step
     drop_text: float = 0.1  # how often the prompt is empty, for classifier-free guidance
+    late_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of the times is drawn from late_from on, the rest from all
+    late_from: Annotated[float, Field(ge=0, lt=1)] = 0.6
     views: ViewsConfig = ViewsConfig(views=4, elevation_deg=(-10, 60), distance=(3, 3), fovy_deg=(40, 40))
+
+    def time(self, u: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Uniform numbers to times: distillation asks at late times, so the prior may learn most from them."""
+        share, start = self.late_share, self.late_from
+        late = start + (1 - start) * (u - 1 + share) / max(share, 1e-9)
+        return torch.where(u < 1 - share, u / max(1 - share, 1e-9), late)
 
 
 class DiffusionTask(Task):
@@ -63,8 +72,8 @@ class DiffusionTask(Task):
         camera = Camera(torch.cat(c2w), torch.cat(fovy))
         x_0 = on_grey(torch.cat(images))
         views = self.network.config.views
-        t = (torch.randperm(count, generator=rng) + torch.rand(count, generator=rng)) / count
-        t = (0.001 + 0.998 * t).repeat_interleave(views)
+        u = (torch.randperm(count, generator=rng) + torch.rand(count, generator=rng)) / count
+        t = (0.001 + 0.998 * self.config.time(u)).repeat_interleave(views)
         noise = torch.randn(x_0.shape, generator=rng)
         x_t = self.process.add_noise(x_0, noise, t)
         target = rows(self.process.alpha(t)) * noise - rows(self.process.sigma(t)) * x_0

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from scaledreamer.config import Config
 from scaledreamer.errors import ModelFileError, TrainingError
 from scaledreamer.files import atomic_path
-from scaledreamer.model.checkpoint import half, read_header, read_tensors, write
+from scaledreamer.model.checkpoint import half, load_weights, read_header, read_tensors, write
 from scaledreamer.training.optimizers import AdamConfig, OptimizerConfig, build_optimizer, load_moments, moments
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.progress import Progress
@@ -30,6 +30,7 @@ class LoopConfig(Config):
 
     steps: PositiveInt
     seed: NonNegativeInt = 0
+    start: Path | None = None  # model file whose weights the run begins with; what it lacks begins as without it
     processes: PositiveInt = 1  # one-thread processes on this machine; a batch size is per process
     optimizer: OptimizerConfig = AdamConfig()
     lr_scale: Scheduled = constant(1.0)  # multiplies the optimiser's lr
@@ -164,6 +165,12 @@ class Trainer:
         tensors |= {f"task.{name}": value for name, value in self.task.extra_state().items()}
         header = {"config": self.resolved, "counters": {name: getattr(self, name) for name in COUNTERS}}
         write(self.folder / CHECKPOINT, "training", tensors, header)
+
+    def begin_from(self, path: Path, kind: str) -> None:
+        """Begin with the weights of a model file of this kind."""
+        read_header(path, kind)
+        for model in (self.model, self.ema):
+            load_weights(model, read_tensors(path), path, partial=True)
 
     def restore(self) -> None:
         """Continue from the folder's checkpoint: the same weights, moments and counters, and metrics cut to match."""

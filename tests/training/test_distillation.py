@@ -69,6 +69,20 @@ def test_without_shift_and_guidance_asd_has_no_gradient(prior: Gaussian, x_0: Te
     assert float(gradient(ours.loss, x_0).abs().max()) < 1e-6
 
 
+def test_at_guidance_one_nothing_but_the_text_is_asked(prior: Gaussian, x_0: Tensor) -> None:
+    text, t, later = prior.embed(["abc"] * 3), times(prior.process, 0.6), times(prior.process, 0.7)
+    gradients = []
+    for null in (prior.embed([""]), prior.embed(["something else"])):
+        losses = [
+            asd(prior, x_0, text, null, noise=NOISE, t=t, t_shifted=later, guidance=1.0),
+            sds(prior, x_0, text, null, noise=NOISE, t=t, guidance=1.0),
+        ]
+        gradients.append([gradient(loss.loss, x_0) for loss in losses])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    nearly = asd(prior, x_0, text, prior.embed([""]), noise=NOISE, t=t, t_shifted=later, guidance=1.0 + 1e-6)
+    assert torch.allclose(gradients[0][0], gradient(nearly.loss, x_0), atol=1e-5)
+
+
 def test_sds_of_a_gaussian_has_its_exact_expectation(prior: Gaussian) -> None:
     """E over noise of (eps - noise) at x_0 = alpha sigma (x_0 - mean) / (alpha^2 spread^2 + sigma^2)."""
     rng = torch.Generator().manual_seed(2)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from scaledreamer.errors import ModelFileError, TrainingError
+from scaledreamer.model.checkpoint import write
 from scaledreamer.training.loop import CHECKPOINT, LoopConfig, Task, Trainer, shrink
 from scaledreamer.training.optimizers import AdanConfig
 from scaledreamer.training.parallel import Rank, launch
@@ -204,3 +205,20 @@ def test_sigkill_at_any_moment_changes_nothing(tmp_path: Path) -> None:
     assert kills > 0
     assert last.step == 400
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(last), strict=True))
+
+
+def test_a_run_begins_with_a_model_files_weights_and_keeps_its_own_where_it_has_none(
+    tmp_path: Path,
+) -> None:
+    known = {"0.weight": torch.full((8, 4), 0.25)}
+    write(tmp_path / "model.safetensors", "toy", known, {})
+    run, fresh = trainer(tmp_path / "run"), Regression().model
+    run.begin_from(tmp_path / "model.safetensors", "toy")
+    for model in (run.model, run.ema):
+        assert torch.equal(model.state_dict()["0.weight"], known["0.weight"])
+        assert torch.equal(model.state_dict()["2.weight"], fresh.state_dict()["2.weight"])
+    write(tmp_path / "other.safetensors", "toy", {"elsewhere": torch.zeros(2)}, {})
+    with pytest.raises(ModelFileError, match="elsewhere"):
+        run.begin_from(tmp_path / "other.safetensors", "toy")
+    with pytest.raises(ModelFileError, match="toy"):
+        run.begin_from(tmp_path / "model.safetensors", "generator")

@@ -12,6 +12,7 @@ from scaledreamer.training.distillation.base import (
     Negative,
     Told,
     Weight,
+    asked_at,
     every_row,
     finish,
     guide,
@@ -45,8 +46,7 @@ def asd(
     """
     with torch.no_grad():
         t, t_shifted = every_row(t, len(x_0)), every_row(t_shifted, len(x_0))
-        others = [(t, negative.cond) for negative in negatives or ()]
-        asked = [(t, cond), (t, uncond), *others, (t_shifted, cond)]
+        asked = [*asked_at(t, cond, uncond, guidance, negatives), (t_shifted, cond)]
         *at_t, eps_later = predict(prior, x_0, noise, asked, camera)
         guided = guide(prior, at_t, guidance, negatives, x_0, noise, t, clamp_x0)
         gradient = rows(weight_at(prior.process, t, weight)) * (guided - eps_later)

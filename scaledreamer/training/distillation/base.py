@@ -100,15 +100,26 @@ def perpendicular(a: Float[Tensor, "B C h w"], b: Float[Tensor, "B C h w"]) -> F
     return a - along * b
 
 
+def asked_at(
+    t: Tensor, cond: Told, uncond: Told, guidance: float, negatives: Sequence[Negative] | None
+) -> list[tuple[Tensor, Told]]:
+    """What the guided prediction needs: text, nothing, then the negatives. At guidance 1 the text alone has a say."""
+    if guidance == 1 and not negatives:
+        return [(t, cond)]
+    return [(t, cond), (t, uncond), *((t, negative.cond) for negative in negatives or ())]
+
+
 def guide(
     prior: Prior, asked: Sequence[Float[Tensor, "B C h w"]], guidance: float, negatives: Sequence[Negative] | None,
     x_0: Float[Tensor, "B C h w"], noise: Float[Tensor, "B C h w"], t: Tensor, clamp_x0: float | None,
 ) -> Float[Tensor, "B C h w"]:  # fmt: skip
-    """The guided noise from the answers to (text, nothing, *negatives) at t.
+    """The guided noise from the answers to what `asked_at` lists.
 
     eps_null + guidance (delta + sum_i w_i perp(eps_i - eps_null, delta)) with delta = eps_text - eps_null
     (classifier-free guidance, arXiv:2207.12598; Perp-Neg, arXiv:2304.04968).
     """
+    if len(asked) == 1:
+        return clamp_to_x0(prior, asked[0], x_0, noise, t, clamp_x0)
     eps_text, eps_null, *eps_negative = asked
     direction = eps_text - eps_null
     for negative, eps in zip(negatives or (), eps_negative, strict=True):

@@ -12,6 +12,7 @@ from scaledreamer.training.distillation.base import (
     Negative,
     Told,
     Weight,
+    asked_at,
     every_row,
     finish,
     guide,
@@ -40,8 +41,7 @@ def sds(
     """w(t) (eps_guided(x_t) - noise), with eps_null + guidance (eps_text - eps_null) as the guided prediction."""
     with torch.no_grad():
         t = every_row(t, len(x_0))
-        others = [(t, negative.cond) for negative in negatives or ()]
-        asked = predict(prior, x_0, noise, [(t, cond), (t, uncond), *others], camera)
+        asked = predict(prior, x_0, noise, asked_at(t, cond, uncond, guidance, negatives), camera)
         guided = guide(prior, asked, guidance, negatives, x_0, noise, t, clamp_x0)
         gradient = rows(weight_at(prior.process, t, weight)) * (guided - noise)
     return finish(x_0, gradient, grad_clip)

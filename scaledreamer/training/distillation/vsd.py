@@ -12,6 +12,7 @@ from scaledreamer.training.distillation.base import (
     Distilled,
     Negative,
     Weight,
+    asked_at,
     every_row,
     every_view,
     finish,
@@ -64,8 +65,7 @@ class VSD:
         prior = self.prior
         with torch.no_grad():
             t = every_row(t, len(x_0))
-            others = [(t, negative.cond) for negative in negatives or ()]
-            asked = predict(prior, x_0, noise, [(t, cond), (t, uncond), *others], camera)
+            asked = predict(prior, x_0, noise, asked_at(t, cond, uncond, guidance, negatives), camera)
             guided = guide(prior, asked, guidance, negatives, x_0, noise, t, clamp_x0)
             x_t = prior.process.add_noise(x_0, noise, t)
             own = self.eps(x_t, t, cond if plain is None else plain, camera)

@@ -2,6 +2,7 @@
 
 import html
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,26 @@ def answers_of(generator: Generator, encoder: TextEncoder) -> Answer:
     return answer
 
 
-def evaluate(generator: Generator, out: Path, limit: int | None = None, references: bool = True) -> dict[str, Any]:
+def evaluate(
+    generator: Generator,
+    out: Path,
+    limit: int | None = None,
+    references: bool = True,
+    ceiling: Generator | None = None,
+    splits: Sequence[Split] = SPLITS,
+) -> dict[str, Any]:
     """Score a generator on every split and write metrics.json, contact-sheet.png and index.html to `out`.
 
     `limit` takes evenly spread cases of each split. The references are the truth with random proportions and the
-    truth of the nearest seen prompt.
+    truth of the nearest seen prompt; and `ceiling`, the same network fitted to true pictures (preset props-ceiling).
     """
     encoder = MiniLM()
     makers: dict[str, Answer] = {"generator": answers_of(generator, encoder)}
+    if ceiling is not None:
+        makers["fitted to true pictures"] = answers_of(ceiling, encoder)
     if references:
         makers |= {"truth with random proportions": random_proportions, "nearest seen prompt": nearest_seen(encoder)}
-    chosen = {split: spread(cases(split), limit) for split in SPLITS}
+    chosen = {split: spread(cases(split), limit) for split in splits}
     total = sum(len(some) for some in chosen.values()) * len(makers)
     results: dict[str, Any] = {}
     done = 0
@@ -95,7 +105,7 @@ def sheet_cases(chosen: dict[Split, list[Case]]) -> list[Case]:
     kinds = dict.fromkeys(case.prop.kind for some in chosen.values() for case in some)
     for kind in kinds:
         for split in ("seen", "seen", "pairs", "sizes"):
-            rest = [case for case in chosen[split] if case.prop.kind == kind and case not in shown]
+            rest = [case for case in chosen.get(split, []) if case.prop.kind == kind and case not in shown]
             rest = rest or [case for case in chosen["seen"] if case.prop.kind == kind and case not in shown]
             shown += rest[:1]
     return shown

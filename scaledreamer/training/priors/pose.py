@@ -1,10 +1,11 @@
 """A camera as multi-view priors are told it."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from scaledreamer.model.cameras import Camera
+from scaledreamer.model.cameras import Camera, rays
 
 
 def pose(camera: Camera) -> Float[Tensor, "B 16"]:
@@ -15,3 +16,9 @@ def pose(camera: Camera) -> Float[Tensor, "B 16"]:
     c2w = camera.c2w.clone()
     c2w[:, :3, 3] = F.normalize(c2w[:, :3, 3], dim=-1)
     return c2w.flatten(1)
+
+
+def plucker(camera: Camera, side: int) -> Float[Tensor, "B h w 6"]:
+    """Rays through the middles of side x side patches: unit direction, and moment origin x direction (object units)."""
+    origins, directions = rays(camera, side, side)
+    return torch.cat([directions, torch.linalg.cross(origins, directions, dim=-1)], -1)

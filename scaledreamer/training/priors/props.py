@@ -14,7 +14,7 @@ from scaledreamer.model import checkpoint
 from scaledreamer.model.cameras import Camera
 from scaledreamer.model.text import MiniLM, TextEmbedding, TextEncoder
 from scaledreamer.training.priors.base import Condition, NetworkPrior, whole_sets
-from scaledreamer.training.priors.pose import pose
+from scaledreamer.training.priors.pose import plucker, pose
 from scaledreamer.training.priors.process import Cosine
 from scaledreamer.training.priors.uvit import MultiViewUViT, UViTConfig
 
@@ -74,6 +74,7 @@ def predict_v(
         rearrange(x_t, "(B V) C h w -> B V C h w", V=views),
         rearrange(t, "(B V) -> B V", V=views),
         rearrange(pose(camera), "(B V) D -> B V D", V=views),
+        rearrange(plucker(camera, network.config.patches), "(B V) h w C -> B V h w C", V=views),
         cond.tokens,
         cond.mask,
         cond.pooled,

@@ -1,7 +1,8 @@
 """The network of the props prior: a small multi-view U-ViT that predicts v for four views at once.
 
 Convolutions at half resolution, a transformer over the patches of all views (MVDream's joint attention,
-arXiv:2308.16512) with text cross-attention and adaLN (DiT, arXiv:2212.09748), and back.
+arXiv:2308.16512) with text cross-attention and adaLN (DiT, arXiv:2212.09748), and back. Every patch is told the ray
+through it, as in light field networks (arXiv:2106.02634): at late times text and camera are all there is to draw from.
 """
 
 import math
@@ -18,6 +19,9 @@ from scaledreamer.config import Config
 
 Count = Annotated[int, Field(ge=1)]
 
+HARMONICS = 4  # of the camera's azimuth: what tells a box's faces from its corners goes as the fourth
+OCTAVES = 3  # of a patch's ray
+
 
 class UViTConfig(Config):
     """Sizes of the network; pictures are pixels x pixels with `channels` channels."""
@@ -30,6 +34,11 @@ class UViTConfig(Config):
     depth: Count = 4
     heads: Count = 3
     text_width: Count = 384
+
+    @property
+    def patches(self) -> int:
+        """Tokens along a picture's side."""
+        return self.pixels // 4
 
 
 class ResBlock(nn.Module):
@@ -100,9 +109,11 @@ class MultiViewUViT(nn.Module):
         super().__init__()
         self.config = config
         c, width = config.stem, config.width
-        side = config.pixels // 4
+        side = config.patches
         self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
         self.camera = nn.Sequential(nn.Linear(16, width), nn.SiLU(), nn.Linear(width, width))
+        self.turn = silent(2 * HARMONICS, width)
+        self.ray = silent(6 * (1 + 2 * OCTAVES), width)
         self.pooled = nn.Linear(config.text_width, width)
         self.stem = nn.Conv2d(4 * config.channels, c, 3, padding=1)
         self.down = ResBlock(c, width)
@@ -125,16 +136,19 @@ class MultiViewUViT(nn.Module):
         x_t: Float[Tensor, "B V C H W"],
         t: Float[Tensor, "B V"],
         pose: Float[Tensor, "B V 16"],
+        rays: Float[Tensor, "B V h w 6"],
         text: Float[Tensor, "B T E"],
         mask: Bool[Tensor, "B T"],
         pooled: Float[Tensor, "B E"],
     ) -> Float[Tensor, "B V C H W"]:
         views = x_t.shape[1]
-        told = self.time(sinusoid(t)) + self.camera(pose) + self.pooled(pooled)[:, None]
+        seen_from = self.camera(pose) + self.turn(turns(pose))
+        told = self.time(sinusoid(t)) + seen_from + self.pooled(pooled)[:, None]
         flat = F.silu(rearrange(told, "B V D -> (B V) D"))
         x = F.pixel_unshuffle(rearrange(x_t, "B V C H W -> (B V) C H W"), 2)
         fine = self.down(self.stem(x.contiguous(memory_format=torch.channels_last)), flat)
-        tokens = rearrange(self.patch(fine), "(B V) D h w -> B V (h w) D", V=views) + self.place
+        place = self.place + self.ray(waves(rearrange(rays, "B V h w C -> B V (h w) C")))
+        tokens = rearrange(self.patch(fine), "(B V) D h w -> B V (h w) D", V=views) + place
         kept = []
         for depth, block in enumerate(self.blocks):
             if depth < len(self.skips):
@@ -143,7 +157,7 @@ class MultiViewUViT(nn.Module):
                 skip = self.skips[len(self.blocks) - 1 - depth]
                 tokens = skip(torch.cat([tokens, kept.pop()], -1))
             tokens = block(tokens, told, text, mask)
-        side = self.config.pixels // 4
+        side = self.config.patches
         coarse = rearrange(self.norm(tokens), "B V (h w) D -> (B V) D h w", h=side)
         fine = self.join(torch.cat([self.unpatch(coarse.contiguous(memory_format=torch.channels_last)), fine], 1))
         return rearrange(
@@ -156,3 +170,24 @@ def sinusoid(t: Float[Tensor, "*B"], width: int = 128) -> Float[Tensor, "*B D"]:
     frequencies = torch.exp(torch.arange(width // 2, device=t.device) * (-math.log(1000.0) / (width // 2)))
     angles = 1000 * t[..., None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], -1)
+
+
+def turns(pose: Float[Tensor, "*B 16"]) -> Float[Tensor, "*B D"]:
+    """Cosine and sine of the camera's azimuth and of its multiples; a camera of zeros stands on +X."""
+    azimuth = torch.atan2(pose[..., 7], pose[..., 3])
+    angles = azimuth[..., None] * torch.arange(1, HARMONICS + 1, device=pose.device)
+    return torch.cat([angles.cos(), angles.sin()], -1)
+
+
+def waves(rays: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B D"]:
+    """Direction and moment of a ray with their sines and cosines in octaves (NeRF, arXiv:2003.08934, Eq. 4)."""
+    angles = [rays * (math.pi / 2 * 2**octave) for octave in range(OCTAVES)]
+    return torch.cat([rays, *(angle.sin() for angle in angles), *(angle.cos() for angle in angles)], -1)
+
+
+def silent(inputs: int, width: int) -> nn.Sequential:
+    """An MLP that starts by saying nothing."""
+    last = nn.Linear(width, width)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), last)
