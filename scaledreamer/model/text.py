@@ -52,6 +52,17 @@ def blend(a: TextEmbedding, b: TextEmbedding, weight: float) -> TextEmbedding:
     return TextEmbedding(torch.lerp(a.tokens, b.tokens, weight), torch.lerp(a.pooled, b.pooled, weight), mask)
 
 
+def jitter(text: TextEmbedding, ratio: float, rng: torch.Generator) -> TextEmbedding:
+    """Gaussian noise on tokens and pooled vector, `ratio` times the root mean square of those that count."""
+
+    def noisy(vectors: Tensor, counted: Tensor) -> Tensor:
+        noise = torch.randn(vectors.shape, generator=rng).to(vectors)
+        return vectors + ratio * counted.square().mean().sqrt() * noise
+
+    counted = text.tokens if text.mask is None else text.tokens[text.mask]
+    return TextEmbedding(noisy(text.tokens, counted), noisy(text.pooled, text.pooled), text.mask)
+
+
 class TextEncoder(ABC):
     """Frozen prompts -> TextEmbedding."""
 

@@ -18,7 +18,7 @@ from scaledreamer.model.cameras import Camera, turntable
 from scaledreamer.model.generators import Generator, GeneratorConfig, build_generator
 from scaledreamer.model.images import sheet
 from scaledreamer.model.rendering import LatticeConfig, PlainBackground, RenderConfig, Rendering, render
-from scaledreamer.model.text import TextEncoder
+from scaledreamer.model.text import TextEncoder, jitter
 from scaledreamer.training.embeddings import RememberingEncoder
 from scaledreamer.training.loop import Task
 from scaledreamer.training.losses import LossConfig, Texts, TimesConfig, build_vsd, distill
@@ -38,6 +38,7 @@ class DistillConfig(Config):
     embeddings: Path | None = None  # folder of an EmbeddingStore, for a large corpus; None: a table in RAM
     loss: LossConfig
     times: TimesConfig = TimesConfig()
+    text_noise: Scheduled = constant(0.0)  # on what the generator reads, of its size: words must count one by one
     regularizers: RegularizerConfig = RegularizerConfig()
     views: ViewsConfig = ViewsConfig()
     renderer: RenderConfig = LatticeConfig()
@@ -77,7 +78,10 @@ class DistillTask(Task):
         config, progress = self.config, (step, self.steps)
         rng = rank.rng(self.seed, step, "distill")
         prompts = draw_prompts(self.corpus, config.prompts, rank, rng)
-        field = self.model(self.encoder.encode(prompts), rng=rng)
+        text = self.encoder.encode(prompts)
+        if noise := config.text_noise.at(*progress):
+            text = jitter(text, noise, rng)
+        field = self.model(text, rng=rng)
         camera = sample_views(config.views, config.prompts, rng)
         renderer = config.renderer.model_copy(update={"sharpness": config.sharpness.at(*progress)})
         rendering = render(field, camera, self.background, config.pixels, renderer, rng)

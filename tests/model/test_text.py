@@ -14,6 +14,7 @@ from scaledreamer.model.text import (
     TextEmbedding,
     blend,
     concatenate,
+    jitter,
     minilm_folder,
     verify_sha256,
 )
@@ -77,3 +78,13 @@ def test_what_is_no_prompt_is_refused(prompt: object) -> None:
 
 def test_a_prompt_loses_only_its_surrounding_space() -> None:
     assert check_prompt("  a rêd 木 barrel\n") == "a rêd 木 barrel"
+
+
+def test_jitter_is_noise_of_the_asked_size_whatever_the_padding(rng: torch.Generator) -> None:
+    tokens, mask = 3.0 * torch.randn(4, 50, 64, generator=rng), torch.zeros(4, 50, dtype=torch.bool)
+    mask[:, :20] = True
+    text = TextEmbedding(tokens * mask[..., None], 0.1 * torch.randn(4, 64, generator=rng), mask)
+    noisy = jitter(text, 0.5, rng)
+    assert float((noisy.tokens - text.tokens).std()) == pytest.approx(1.5, rel=0.05)
+    assert float((noisy.pooled - text.pooled).std()) == pytest.approx(0.05, rel=0.2)
+    assert torch.equal(jitter(text, 0.0, rng).tokens, text.tokens) and noisy.mask is mask

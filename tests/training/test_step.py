@@ -110,6 +110,22 @@ def test_sides_and_perp_neg_change_every_loss(corpus: Path, loss: str) -> None:
     assert len(set(values)) == len(ways)
 
 
+def test_text_noise_reaches_the_generator_and_not_the_prior(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Tensor] = []
+    for noise in (0.0, 0.5):
+        run = task(corpus, "asd", text_noise=noise)
+        planes = run.model.planes
+        monkeypatch.setattr(run.model, "planes", lambda text, planes=planes: heard.append(text.tokens) or planes(text))
+        told = run.prior.embed(run.corpus)
+        run.loss(0, Rank())
+        assert torch.equal(told.tokens, Letters().encode(run.corpus).tokens)
+    exact, noisy = heard
+    assert not torch.equal(exact, noisy)
+    every = Letters().encode(["a mug", "a hat", "a red house"]).tokens
+    assert all(bool((prompt == every).flatten(1).all(1).any()) for prompt in exact)
+    assert float((noisy - exact).std() / exact.std()) == pytest.approx(0.5, rel=0.4)
+
+
 @pytest.mark.parametrize("views", [1, 4])
 def test_a_vsd_run_resumes_to_the_bit_with_its_copy(corpus: Path, tmp_path: Path, views: int) -> None:
     def trainer(folder: str) -> Trainer:

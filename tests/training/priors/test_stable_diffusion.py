@@ -64,7 +64,7 @@ def test_a_batch_of_two_is_two_batches_of_one(sd: Path, rng: torch.Generator) ->
     for row in range(2):
         at = slice(row, row + 1)
         one = asd(prior, x_0[at], text[at], nothing, noise=noise[at], t=t[at], t_shifted=t[at] + 50, guidance=7.5)
-        assert error(torch.autograd.grad(one.loss, x_0)[0][at], 2 * gradient[at]) < 1e-5
+        assert error(torch.autograd.grad(one.loss, x_0)[0][at], 2 * gradient[at]) < 1e-4
 
 
 def test_sizes_schedule_and_scale_are_read_from_the_files(sd: Path) -> None:
