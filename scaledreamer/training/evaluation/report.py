@@ -19,7 +19,16 @@ from scaledreamer.model.generators import Generator
 from scaledreamer.model.images import sheet
 from scaledreamer.model.rendering import LatticeConfig, render
 from scaledreamer.model.text import MiniLM, TextEncoder
-from scaledreamer.training.evaluation.suite import Answer, Case, cases, nearest_seen, random_proportions, run, summarize
+from scaledreamer.training.evaluation.suite import (
+    Answer,
+    Case,
+    cases,
+    measured,
+    nearest_seen,
+    random_proportions,
+    run,
+    summarize,
+)
 from scaledreamer.training.progress import Progress
 from scaledreamer.training.props.grammar import Split
 from scaledreamer.training.props.shapes import truth
@@ -66,25 +75,26 @@ def evaluate(
     truth of the nearest seen prompt; and `ceiling`, the same network fitted to true pictures (preset props-ceiling).
     """
     encoder = MiniLM()
-    makers: dict[str, Answer] = {"generator": answers_of(generator, encoder)}
+    answers = answers_of(generator, encoder)
+    looks = {"generator": measured(answers)}
     if ceiling is not None:
-        makers["fitted to true pictures"] = answers_of(ceiling, encoder)
+        looks["fitted to true pictures"] = measured(answers_of(ceiling, encoder))
     if references:
-        makers |= {"truth with random proportions": random_proportions, "nearest seen prompt": nearest_seen(encoder)}
+        looks |= {"truth with random proportions": random_proportions, "nearest seen prompt": nearest_seen(encoder)}
     chosen = {split: spread(cases(split), limit) for split in splits}
-    total = sum(len(some) for some in chosen.values()) * len(makers)
+    total = sum(len(some) for some in chosen.values()) * len(looks)
     results: dict[str, Any] = {}
     done = 0
     with Progress(total) as bar:
-        for name, answer in makers.items():
+        for name, reading in looks.items():
             for split, some in chosen.items():
-                rows = run(answer, some, lambda number, done=done: bar.update(done + number, {}))  # type: ignore[misc]
+                rows = run(reading, some, lambda number, done=done: bar.update(done + number, {}))  # type: ignore[misc]
                 done += len(some)
                 results.setdefault(name, {})[split] = summarize(rows)
-    pictures = contact_sheet(makers["generator"], sheet_cases(chosen))
+    pictures = contact_sheet(answers, sheet_cases(chosen))
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / "metrics.json") as partial:
-        partial.write_text(json.dumps(results, indent=1))
+        partial.write_text(json.dumps(results, indent=1) + "\n")
     with atomic_path(out / "contact-sheet.png") as partial:
         pictures.save(partial, format="PNG")
     with atomic_path(out / "index.html") as partial:

@@ -27,7 +27,7 @@ from scaledreamer.training.props.grammar import (
     training_props,
     wordings,
 )
-from scaledreamer.training.props.shapes import TrueField, paints, truth
+from scaledreamer.training.props.shapes import paints, truth
 
 Row = dict[str, float]
 WORDINGS_EACH = 2  # held-out wordings a plain seen prop
@@ -90,9 +90,8 @@ def color_found(found: Measured, prop: Prop) -> float:
     return float(min(errors, key=lambda color: errors[color]) == prop.color)
 
 
-def score(field: Field, prop: Prop) -> Row:
+def score(found: Measured, prop: Prop) -> Row:
     """Every number of one answer."""
-    found = measure(field)
     return compare(found, true_measures(prop)) | {
         "shape_r1": shape_found(found, prop),
         "color_r1": color_found(found, prop),
@@ -100,32 +99,36 @@ def score(field: Field, prop: Prop) -> Row:
 
 
 Answer = Callable[[Case], Field]
+Look = Callable[[Case], Measured]
 
 
-def random_proportions(case: Case) -> Field:
+def measured(answer: Answer) -> Look:
+    """What the answers look like."""
+    return lambda case: measure(answer(case))
+
+
+def random_proportions(case: Case) -> Measured:
     """Reference: the right prop with random proportions, as the prior saw it."""
     rng = torch.Generator().manual_seed(zlib.crc32(case.prompt.encode()))
-    return truth(case.prop, rng)
+    return measure(truth(case.prop, rng))
 
 
-def nearest_seen(encoder: TextEncoder) -> Answer:
+def nearest_seen(encoder: TextEncoder) -> Look:
     """Reference: the true shape of the training prompt that is nearest to the asked one as text."""
     seen = training_props()
     table = encoder.encode([canonical(prop) for prop in seen]).pooled
 
-    def answer(case: Case) -> TrueField:
-        return truth(seen[int((table @ encoder.encode([case.prompt]).pooled[0]).argmax())])
+    def look(case: Case) -> Measured:
+        return true_measures(seen[int((table @ encoder.encode([case.prompt]).pooled[0]).argmax())])
 
-    return answer
+    return look
 
 
-def run(
-    answer: Answer, chosen: Iterable[Case], progress: Callable[[int], None] | None = None
-) -> list[tuple[Case, Row]]:
+def run(look: Look, chosen: Iterable[Case], progress: Callable[[int], None] | None = None) -> list[tuple[Case, Row]]:
     """Score every case."""
     rows = []
     for number, case in enumerate(chosen, start=1):
-        rows.append((case, score(answer(case), case.prop)))
+        rows.append((case, score(look(case), case.prop)))
         if progress:
             progress(number)
     return rows

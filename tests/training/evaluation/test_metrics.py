@@ -38,7 +38,7 @@ class Nothing(Field):
 
 
 def test_the_truth_scores_perfectly() -> None:
-    row = score(truth(Prop("mushroom", "red")), Prop("mushroom", "red"))
+    row = score(measure(truth(Prop("mushroom", "red"))), Prop("mushroom", "red"))
     assert row["volumetric_iou"] == row["silhouette_iou"] == row["f_score"] == 1
     assert row["shape_r1"] == row["color_r1"] == 1
     assert row["chamfer"] < 1e-6 and row["color_error"] < 1e-6
@@ -58,7 +58,7 @@ def test_a_wrong_size_is_retrieved_as_wrong() -> None:
 
 
 def test_no_surface_scores_nothing() -> None:
-    row = score(Nothing(), Prop("chair", "red"))
+    row = score(measure(Nothing()), Prop("chair", "red"))
     assert row["volumetric_iou"] == row["f_score"] == row["color_r1"] == 0
     assert row["color_error"] == 1
 
@@ -66,7 +66,7 @@ def test_no_surface_scores_nothing() -> None:
 def test_random_proportions_score_below_the_truth_and_above_another_kind() -> None:
     prop = Prop("table", "green")
     case = Case(canonical(prop), prop, "seen")
-    close, far = score(random_proportions(case), prop), score(truth(Prop("tree", "green")), prop)
+    close, far = score(random_proportions(case), prop), score(measure(truth(Prop("tree", "green"))), prop)
     assert 0.6 < close["volumetric_iou"] < 1
     assert far["volumetric_iou"] < 0.4 < close["volumetric_iou"]
 
