@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -125,12 +126,17 @@ def nearest_seen(encoder: TextEncoder) -> Look:
 
 
 def run(look: Look, chosen: Iterable[Case], progress: Callable[[int], None] | None = None) -> list[tuple[Case, Row]]:
-    """Score every case."""
-    rows = []
-    for number, case in enumerate(chosen, start=1):
-        rows.append((case, score(look(case), case.prop)))
-        if progress:
-            progress(number)
+    """Score every case, as many beside each other as PyTorch may use threads: one case alone keeps one core busy."""
+    some, rows = list(chosen), []
+
+    def scored(case: Case) -> Row:
+        return score(look(case), case.prop)
+
+    with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for case, row in zip(some, pool.map(scored, some), strict=True):
+            rows.append((case, row))
+            if progress:
+                progress(len(rows))
     return rows
 
 
