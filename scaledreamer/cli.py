@@ -1,10 +1,11 @@
-"""scaledreamer: generate, serve, evaluate, evaluate-prior, doctor."""
+"""scaledreamer: generate, serve, convert, evaluate, evaluate-prior, doctor."""
 
 import importlib.util
 import json
 import platform
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,9 @@ from scaledreamer.errors import ExportError, ScaleDreamerError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 ModelOption = Annotated[str | None, typer.Option(help="a shipped model's name or a .safetensors file")]
+TextEncoderOption = Annotated[
+    str | None, typer.Option(help="for models that read prompts with CLIP: a Stable Diffusion 2.1-base folder")
+]
 
 
 @app.command()
@@ -22,6 +26,8 @@ def generate(
     out: Annotated[list[Path], typer.Option("-o", "--out", help=".glb .gltf .obj .ply .stl, or .png for a picture")],
     resolution: Annotated[int, typer.Option(help="lattice points along the box, 32 to 512")] = 128,
     model: ModelOption = None,
+    text_encoder: TextEncoderOption = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="for stochastic models; 0 if left out")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
@@ -36,10 +42,10 @@ def generate(
     if not 32 <= resolution <= 512:
         raise ExportError(f"cannot use resolution {resolution}; choose an integer from 32 to 512")
     began = time.monotonic()
-    pipe = TextTo3D.load(model, device=device)
+    pipe = TextTo3D.load(model, text_encoder, device)
     loaded = time.monotonic()
     warnings = pipe.warnings(prompt)
-    field = pipe.fields([prompt])
+    field = pipe.fields([prompt], seed)
     mesh = pipe.mesh(field, resolution)
     for path in out:
         if path.suffix.lower() == ".png":
@@ -65,13 +71,38 @@ def serve(
     host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
     port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
     model: ModelOption = None,
+    text_encoder: TextEncoderOption = None,
 ) -> None:
     """Answer POST /generate, and show a page to try it on."""
     from scaledreamer.server.main import serve as run
     from scaledreamer.server.settings import Settings
 
-    given = {name: value for name, value in (("host", host), ("port", port), ("model", model)) if value is not None}
+    flags = {"host": host, "port": port, "model": model, "text_encoder": text_encoder}
+    given = {name: value for name, value in flags.items() if value is not None}
     raise SystemExit(run(Settings(**given)))  # type: ignore[arg-type]
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="a released ScaleDreamer .pth, or MVDream's .pt")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="a .safetensors file; for MVDream a new folder")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value where another training chose other values: radius=1.0")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Turn official weights into ours, offline. Nothing in the file is executed."""
+    from scaledreamer.convert import convert as run
+
+    made = run(source, out, overrides or [])
+    if as_json:
+        print(json.dumps(asdict(made), default=str))
+        return
+    for reason, keys in made.by_reason.items():
+        print(f"left out {', '.join(keys)}: {reason}")
+    print(f"wrote {out} ({made.kind})")
+    if made.text_encoder not in (None, "minilm"):
+        print(f"it reads prompts with {made.text_encoder}: generate and serve it with --text-encoder FOLDER")
 
 
 @app.command()
@@ -85,6 +116,7 @@ def evaluate(
     ceiling: Annotated[
         str | None, typer.Option(help="also score this generator, fitted to true pictures (preset props-ceiling)")
     ] = None,
+    text_encoder: TextEncoderOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the metrics as JSON")] = False,
 ) -> None:
     """Measure a generator of the props world against the ground truth."""
@@ -92,10 +124,12 @@ def evaluate(
         from scaledreamer.training.evaluation.report import evaluate as run
     except ModuleNotFoundError as error:
         raise ScaleDreamerError("evaluation needs scaledreamer/training; install the whole package") from error
+    from scaledreamer.model.encoders import load_encoder
     from scaledreamer.model.library import find_model, load_generator
 
-    best = load_generator(find_model(ceiling)) if ceiling else None
-    results = run(load_generator(find_model(model)), out, limit, references, best)
+    path, best = find_model(model), load_generator(find_model(ceiling)) if ceiling else None
+    encoder = load_encoder(path, text_encoder)
+    results = run(load_generator(path), out, limit, references, best, encoder=encoder)
     if as_json:
         print(json.dumps(results))
         return
@@ -183,7 +217,10 @@ def diagnose() -> dict[str, dict[str, Any]]:
             name: "present" if importlib.util.find_spec(module) else f"absent: {remedy}"
             for name, (module, remedy) in optional.items()
         },
-        "never run on this kind of machine": {} if cuda else {"cuda": "rendering, training and serving on a GPU"},
+        "never run on this kind of machine": {
+            "on a GPU": "rendering, training, serving, fp16 priors, nccl, tinycudann; begin with docs/gpu.md",
+            "released files": "those of SD 2.1-base, MVDream and ScaleDreamer; synthetic ones of the same layout have",
+        },
     }  # fmt: skip
 
 

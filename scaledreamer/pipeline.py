@@ -7,16 +7,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from scaledreamer.errors import ModelFileError
+from scaledreamer.errors import ConfigError
 from scaledreamer.export.cleanup import keep_large_parts
 from scaledreamer.export.isosurface import Mode, extract_mesh
 from scaledreamer.export.mesh import Mesh
 from scaledreamer.model.cameras import turntable
+from scaledreamer.model.encoders import load_encoder
 from scaledreamer.model.fields.base import Field
 from scaledreamer.model.generators import Generator
 from scaledreamer.model.library import find_model, load_generator, read_card
 from scaledreamer.model.rendering import LatticeConfig, PlainBackground, render
-from scaledreamer.model.text import MiniLM, TextEncoder, blend
+from scaledreamer.model.text import TextEmbedding, TextEncoder, blend
 from scaledreamer.prompt import check_prompt
 
 
@@ -34,38 +35,39 @@ class TextTo3D:
     def load(cls, model: str | Path | None = None, text_encoder: str | Path | None = None, device: str = "cpu") -> Self:
         """The default model, a shipped one by name, or a file; everything offline.
 
-        `text_encoder` is for models that expect another encoder than the bundled MiniLM.
+        `text_encoder` is for models that read prompts with CLIP (converted official ones, for example): a Stable
+        Diffusion folder, of which the subfolders tokenizer and text_encoder are used.
         """
         path = find_model(model)
-        header = read_card(path)
-        if header["text_encoder"] != "minilm" or text_encoder is not None:
-            raise ModelFileError(
-                f"{path} expects the text encoder {header['text_encoder']!r}; this release reads prompts with 'minilm'"
-            )
-        return cls(load_generator(path), MiniLM(device=device), path.stem, header["card"], device)
+        encoder = load_encoder(path, text_encoder, device)
+        return cls(load_generator(path), encoder, path.stem, read_card(path)["card"], device)
 
     def warnings(self, prompt: str) -> list[str]:
         """What a user should know before the prompt is used."""
         beyond = self.encoder.overflow(check_prompt(prompt))
         return [f"the last {beyond} tokens of the prompt lie beyond the text encoder's window"] if beyond else []
 
-    @torch.no_grad()
-    def fields(self, prompts: list[str]) -> Field:
-        """One field with a scene a prompt."""
-        text = self.encoder.encode([check_prompt(prompt) for prompt in prompts])
-        field: Field = self.generator(text.to(self.device))
-        return field
+    def fields(self, prompts: list[str], seed: int | None = None) -> Field:
+        """One field with a scene a prompt. A stochastic model draws from `seed` (None: 0); others refuse one."""
+        return self._generate(self.encoder.encode([check_prompt(prompt) for prompt in prompts]), seed)
 
-    @torch.no_grad()
-    def blend(self, a: str, b: str, weight: float) -> Field:
+    def blend(self, a: str, b: str, weight: float, seed: int | None = None) -> Field:
         """The field of (1 - weight) a + weight b, mixed as embeddings."""
         texts = self.encoder.encode([check_prompt(a), check_prompt(b)])
-        field: Field = self.generator(blend(texts[:1], texts[1:], weight).to(self.device))
+        return self._generate(blend(texts[:1], texts[1:], weight), seed)
+
+    @torch.no_grad()
+    def _generate(self, text: TextEmbedding, seed: int | None) -> Field:
+        stochastic = self.generator.stochastic
+        if seed is not None and not stochastic:
+            raise ConfigError(f"cannot use seed {seed}: {self.model_id!r} is deterministic; leave the seed out")
+        rng = torch.Generator().manual_seed(seed or 0) if stochastic else None
+        field: Field = self.generator(text.to(self.device), rng=rng)
         return field
 
-    def __call__(self, prompt: str, resolution: int = 128, mode: Mode = "fast") -> Mesh:
-        """The mesh of a prompt. Raises PromptError, EmptySurfaceError."""
-        return self.mesh(self.fields([prompt]), resolution, mode)
+    def __call__(self, prompt: str, resolution: int = 128, mode: Mode = "fast", seed: int | None = None) -> Mesh:
+        """The mesh of a prompt. Raises PromptError, EmptySurfaceError, and ConfigError for a seed without use."""
+        return self.mesh(self.fields([prompt], seed), resolution, mode)
 
     def mesh(self, field: Field, resolution: int = 128, mode: Mode = "fast") -> Mesh:
         """The mesh of scene 0 of a field, without floating crumbs."""

@@ -11,7 +11,7 @@ import torch
 import trimesh
 
 from scaledreamer import Mesh, TextTo3D, load_generator
-from scaledreamer.errors import EmptySurfaceError, ModelFileError, PromptError
+from scaledreamer.errors import ConfigError, EmptySurfaceError, ModelFileError, PromptError
 from scaledreamer.model.generators.triplane_transformer import (
     SummedPlanesConfig,
     TriplaneTransformer,
@@ -100,6 +100,13 @@ def test_a_model_that_wants_another_encoder_is_refused(tmp_path: Path) -> None:
         TextTo3D.load(tmp_path / "clip.safetensors")
 
 
+def test_a_seed_is_for_stochastic_models_alone(pipe: TextTo3D) -> None:
+    with pytest.raises(ConfigError, match="cannot use seed 3: 'tiny' is deterministic; leave the seed out"):
+        pipe("a red barrel", resolution=16, seed=3)
+    with pytest.raises(ConfigError, match="seed 0"):
+        pipe.blend("a red barrel", "a green chair", 0.5, seed=0)
+
+
 def test_public_names_load_at_first_use(model: Path) -> None:
     assert load_generator(model).config.width == 32
     code = "import sys, scaledreamer; assert 'torch' not in sys.modules; scaledreamer.nothing"
@@ -127,6 +134,8 @@ def test_generate_writes_every_format_and_reports_as_json(model: Path, tmp_path:
         (["generate", "a mug", "-o", "mug.fbx"], "cannot write '.fbx'; choose one of"),
         (["generate", "a mug", "-o", "mug.glb", "--resolution", "9"], "resolution 9"),
         (["generate", "a mug", "-o", "mug.glb", "--model", "castle"], "no model named 'castle'"),
+        (["generate", "a mug", "-o", "mug.glb", "--seed", "1"], "cannot use seed 1: 'props' is deterministic"),
+        (["generate", "a mug", "-o", "mug.glb", "--text-encoder", "sd"], "reads prompts with 'minilm', which is built"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_two(arguments: list[str], complaint: str, tmp_path: Path) -> None:

@@ -15,8 +15,13 @@ DEFAULT = "props"
 _CONFIG: TypeAdapter[AnyGeneratorConfig] = TypeAdapter(GeneratorConfig)
 
 
-def save_generator(generator: Generator, path: Path | str, card: dict[str, Any], text_encoder: str = "minilm") -> None:
-    """Write a generator in fp16. `card` says what trained it: corpus, prior, steps, metrics, licence."""
+def save_generator(
+    generator: Generator, path: Path | str, card: dict[str, Any], text_encoder: str = "minilm", half: bool = True
+) -> None:
+    """Write a generator, in fp16 or (`half=False`) as it is.
+
+    `card` says what trained it: corpus, prior, steps, metrics, licence; `text_encoder` what it reads prompts with.
+    """
     if not isinstance(getattr(generator, "config", None), AnyGeneratorConfig):
         raise ModelFileError(f"{type(generator).__name__} has no file form")
     header = {
@@ -25,7 +30,8 @@ def save_generator(generator: Generator, path: Path | str, card: dict[str, Any],
         "stochastic": generator.stochastic,
         "card": card,
     }
-    checkpoint.write(Path(path), "generator", checkpoint.half(generator.state_dict()), header)
+    weights = generator.state_dict()
+    checkpoint.write(Path(path), "generator", checkpoint.half(weights) if half else weights, header)
 
 
 def read_card(path: Path | str) -> dict[str, Any]:

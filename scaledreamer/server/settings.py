@@ -19,7 +19,7 @@ class Settings(BaseSettings):
     allowed_origins: tuple[str, ...] = ()  # pages of other sites that may POST, such as "https://studio.example"
 
     model: str | None = None  # a name or a path; None is the bundled model
-    text_encoder: str | None = None
+    text_encoder: str | None = None  # a Stable Diffusion folder, for models that read prompts with CLIP
     device: str = "cpu"
     workers: Annotated[int, Field(ge=1, le=64)] = 1  # processes; each holds the model once
     threads: Annotated[int, Field(ge=1, le=256)] = 1  # of one worker

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from pydantic import ValidationError
 from torch import nn
@@ -16,8 +17,10 @@ from scaledreamer.errors import ConfigError, ScaleDreamerError
 from scaledreamer.files import atomic_path
 from scaledreamer.model.checkpoint import read_header
 from scaledreamer.training.config import (
+    AutoencoderRun,
     CeilingRun,
     DistillRun,
+    LatentPriorRun,
     PriorRun,
     Run,
     load_preset,
@@ -26,30 +29,39 @@ from scaledreamer.training.config import (
     resolve,
 )
 from scaledreamer.training.loop import CHECKPOINT, Task, Trainer, averaged_weights
-from scaledreamer.training.parallel import Rank, launch
+from scaledreamer.training.parallel import Rank, device_of, launch
 from scaledreamer.training.priors.config import encoder_name
 from scaledreamer.training.prompts import read_corpus
 
 TOY = "toy2d"  # no run of the loop: all losses at once, on points of the plane
 
 
-def build_task(run: Run) -> Task:
-    """The task of a run: data, networks and frozen models loaded."""
+def build_task(run: Run, device: torch.device | str = "cpu") -> Task:
+    """The task of a run: data, networks and frozen models loaded. Only distillation knows GPUs."""
     match run:
         case PriorRun():
             from scaledreamer.training.diffusion import DiffusionTask
 
             return DiffusionTask(run.network, run.data, run.loop.seed)
+        case AutoencoderRun():
+            from scaledreamer.training.latents import AutoencoderTask
+
+            return AutoencoderTask(run.network, run.data, run.divergence, run.loop.seed)
+        case LatentPriorRun():
+            from scaledreamer.training.latents import LatentPriorTask
+
+            return LatentPriorTask(run.network, run.latent, run.data, run.views, run.loop.seed)
         case DistillRun():
             from scaledreamer.model.text import MiniLM
-            from scaledreamer.training.embeddings import open_embeddings
+            from scaledreamer.training.embeddings import RememberingEncoder
             from scaledreamer.training.priors.build import build_prior
+            from scaledreamer.training.priors.config import PropsPriorConfig
             from scaledreamer.training.step import DistillTask
 
-            sentences = open_embeddings(run.distill.embeddings, MiniLM())
-            prior, own = build_prior(run.prior, sentences)
-            encoder = own if run.text_encoder == "prior" else sentences
-            task = DistillTask(run.generator, prior, encoder, run.distill, run.loop.seed)
+            prior, encoder = build_prior(run.prior, device, run.distill.embeddings)
+            if run.text_encoder == "minilm" and not isinstance(run.prior, PropsPriorConfig):
+                encoder = RememberingEncoder(MiniLM())
+            task = DistillTask(run.generator, prior, encoder, run.distill, run.loop.seed, device)
             task.steps = run.loop.steps
             return task
         case CeilingRun():
@@ -60,7 +72,7 @@ def build_task(run: Run) -> Task:
 
 def work(run: Run, folder: Path, resume: bool, rank: Rank) -> None:
     """One process of a run."""
-    trainer = Trainer(build_task(run), run.loop, folder, rank, run.model_dump(mode="json"))
+    trainer = Trainer(build_task(run, device_of(rank)), run.loop, folder, rank, run.model_dump(mode="json"))
     if resume:
         trainer.restore()
     elif run.loop.start is not None:
@@ -89,6 +101,11 @@ def export(run: Run, folder: Path, facts: dict[str, Any]) -> Path:
 
             path = folder / "props-prior.safetensors"
             save_prior(task, path, card)  # type: ignore[arg-type]
+        case AutoencoderRun() | LatentPriorRun():
+            from scaledreamer.training.latents import export_folder
+
+            path = folder / "model"
+            export_folder(run, task, path, card)
         case DistillRun() | CeilingRun():
             from scaledreamer.model.library import save_generator
 
@@ -96,14 +113,15 @@ def export(run: Run, folder: Path, facts: dict[str, Any]) -> Path:
             if isinstance(run, DistillRun) and run.text_encoder == "prior":
                 encoder = encoder_name(run.prior)
             path = folder / "generator.safetensors"
-            save_generator(task, path, card, encoder)  # type: ignore[arg-type]
+            generator = task.generator if isinstance(run, DistillRun) else task
+            save_generator(generator, path, card, encoder)  # type: ignore[arg-type]
     return path
 
 
 def examples_a_step(run: Run) -> int:
     """View sets or prompts that all processes see in a step."""
     match run:
-        case PriorRun():
+        case PriorRun() | AutoencoderRun() | LatentPriorRun():
             return run.data.batch * run.loop.processes
         case DistillRun():
             return run.distill.prompts * run.loop.processes
@@ -118,34 +136,31 @@ def build_model(run: Run) -> nn.Module:
             from scaledreamer.training.priors.uvit import MultiViewUViT
 
             return MultiViewUViT(run.network)
-        case DistillRun() | CeilingRun():
+        case AutoencoderRun() | LatentPriorRun():
+            from scaledreamer.training.latents import untrained
+
+            return untrained(run)
+        case DistillRun():
+            from scaledreamer.training.step import Scenery
+
+            return Scenery(run.generator, run.distill.background)
+        case CeilingRun():
             from scaledreamer.model.generators import build_generator
 
             return build_generator(run.generator)
 
 
-def store_embeddings(prompts: list[str], folder: Path) -> None:
-    """Encode what is missing of the prompts in `folder`, before the processes of the run open it."""
-    from scaledreamer.model.text import MiniLM
+def store_embeddings(run: DistillRun, prompts: list[str], folder: Path) -> None:
+    """Encode what is missing of all that will be read, before the processes of the run open the folder."""
     from scaledreamer.training.embeddings import EmbeddingStore
+    from scaledreamer.training.priors.build import load_encoder
+    from scaledreamer.training.priors.view_prompts import from_sides
     from scaledreamer.training.progress import Progress
 
-    with Progress(len(prompts)) as bar:
-        EmbeddingStore.build(prompts, MiniLM(), folder, lambda done: bar.update(done, {}))
-
-
-def dry_run(run: Run) -> None:
-    """Build everything, take two steps, write nothing, and print what the run would be."""
-    import tempfile
-
-    short = run.model_copy(
-        update={"loop": run.loop.model_copy(update={"steps": 2, "save_every": 10**9, "preview_every": 0})}
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(build_task(short), short.loop, Path(folder), Rank(), {})
-        stats = [trainer.advance() for _ in range(2)]
-    parameters = sum(p.numel() for p in build_model(run).parameters())
-    print(json.dumps({"parameters": parameters, "first_steps": stats, "config": run.model_dump(mode="json")}, indent=1))
+    each = 1 + len(from_sides("")) * run.distill.view_dependent
+    told = (text for prompt in prompts for text in [prompt, *from_sides(prompt)][:each])
+    with Progress(each * len(prompts)) as bar:
+        EmbeddingStore.build(told, load_encoder(run.prior), folder, lambda done: bar.update(done, {}))
 
 
 def toy(overrides: list[str], out: Path) -> None:
@@ -188,18 +203,20 @@ def train(
     else:
         run, folder = load_preset(preset, overrides or []), out or Path("runs") / preset
     if dry:
-        dry_run(run)
+        from scaledreamer.training.dry_run import dry_run
+
+        print(json.dumps(dry_run(run, build_task, build_model), indent=1))
         return
     if resume is None and (folder / CHECKPOINT).exists():
         raise ConfigError(f"{folder} holds a run already; continue it with --resume {folder}, or choose another --out")
-    if isinstance(run, PriorRun):
+    if isinstance(run, PriorRun | AutoencoderRun | LatentPriorRun):
         from scaledreamer.training.props.dataset import build
 
         build(run.data.data, run.data.sets, run.data.views, processes=run.loop.processes)
     if isinstance(run, DistillRun):
         prompts = read_corpus(run.distill.corpus)  # a fault in it is one line here, and a traceback in each process
         if run.distill.embeddings is not None:
-            store_embeddings(prompts, run.distill.embeddings)
+            store_embeddings(run, prompts, run.distill.embeddings)
     launch(partial(work, run, folder, resume is not None), run.loop.processes)
     facts = {"command": "scaledreamer-train " + " ".join(sys.argv[1:]), "scaledreamer": version("scaledreamer")}
     path = export(run, folder, facts)

@@ -4,7 +4,7 @@ from importlib import resources
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, NonNegativeFloat, TypeAdapter, ValidationError, model_validator
 
 from scaledreamer.config import Config, explain
 from scaledreamer.errors import ConfigError
@@ -13,6 +13,7 @@ from scaledreamer.training.diffusion import DiffusionConfig
 from scaledreamer.training.evaluation.ceiling import CeilingConfig
 from scaledreamer.training.loop import LoopConfig
 from scaledreamer.training.priors.config import PriorConfig, PropsPriorConfig
+from scaledreamer.training.priors.small_config import AutoencoderConfig, LatentConfig, SmallUNetConfig
 from scaledreamer.training.priors.uvit import UViTConfig
 from scaledreamer.training.step import DistillConfig
 
@@ -22,6 +23,27 @@ class PriorRun(Config):
 
     kind: Literal["prior"] = "prior"
     network: UViTConfig = UViTConfig()
+    data: DiffusionConfig = DiffusionConfig()
+    loop: LoopConfig
+
+
+class AutoencoderRun(Config):
+    """Train the autoencoder of a latent prior on pictures of the ground truth."""
+
+    kind: Literal["autoencoder"] = "autoencoder"
+    network: AutoencoderConfig = AutoencoderConfig()
+    data: DiffusionConfig = DiffusionConfig()
+    divergence: NonNegativeFloat = 1e-5  # weight of the latents' divergence from a unit Gaussian
+    loop: LoopConfig
+
+
+class LatentPriorRun(Config):
+    """Train a small Stable Diffusion (1 view) or MVDream (4 views) on pictures of the ground truth."""
+
+    kind: Literal["latent-prior"] = "latent-prior"
+    network: SmallUNetConfig = SmallUNetConfig()
+    views: Literal[1, 4] = 1
+    latent: LatentConfig
     data: DiffusionConfig = DiffusionConfig()
     loop: LoopConfig
 
@@ -40,8 +62,11 @@ class DistillRun(Config):
 
     @model_validator(mode="after")
     def _one_encoder(self) -> Self:
-        if self.text_encoder == "prior" and self.distill.embeddings is not None:
-            raise ValueError("distill.embeddings stores MiniLM's vectors; with text_encoder=prior leave it out")
+        own = isinstance(self.prior, PropsPriorConfig)  # whose encoder is MiniLM
+        if self.distill.embeddings is not None and not own and self.text_encoder == "minilm":
+            raise ValueError(
+                "distill.embeddings stores what the prior reads; let the generator read it: text_encoder=prior"
+            )
         return self
 
 
@@ -54,7 +79,7 @@ class CeilingRun(Config):
     loop: LoopConfig
 
 
-Run = PriorRun | DistillRun | CeilingRun
+Run = PriorRun | AutoencoderRun | LatentPriorRun | DistillRun | CeilingRun
 _ADAPTER: TypeAdapter[Run] = TypeAdapter(Annotated[Run, Field(discriminator="kind")])
 
 
@@ -66,10 +91,28 @@ def preset_names() -> list[str]:
 
 def load_preset(name: str, overrides: list[str]) -> Run:
     """A preset with `a.b=value` overrides, validated once."""
+    return resolve(preset_values(name), overrides)
+
+
+def preset_values(name: str) -> dict[str, Any]:
+    """What a preset says, on top of what its `base` says."""
     if name not in preset_names():
         raise ConfigError(f"unknown preset {name!r}; choose one of {preset_names()}")
     text = (resources.files("scaledreamer.training") / "presets" / f"{name}.yaml").read_text()
-    return resolve(yaml.safe_load(text), overrides)
+    values: dict[str, Any] = yaml.safe_load(text)
+    base = values.pop("base", None)
+    return values if base is None else on_top(preset_values(base), values)
+
+
+def on_top(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Settings of `above` before those of `below`, group by group; a group of another kind replaces the whole group."""
+    if "kind" in above and above["kind"] != below.get("kind"):
+        return above
+    merged = dict(below)
+    for key, value in above.items():
+        groups = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = on_top(below[key], value) if groups else value
+    return merged
 
 
 def resolve(values: dict[str, Any], overrides: list[str]) -> Run:

@@ -10,14 +10,21 @@ from typing import Annotated, Any
 
 import torch
 from PIL import Image
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from scaledreamer.config import Config
 from scaledreamer.errors import ModelFileError, TrainingError
 from scaledreamer.files import atomic_path
 from scaledreamer.model.checkpoint import half, load_weights, read_header, read_tensors, write
-from scaledreamer.training.optimizers import AdamConfig, OptimizerConfig, build_optimizer, load_moments, moments
+from scaledreamer.training.optimizers import (
+    AdamConfig,
+    OptimizerConfig,
+    build_optimizer,
+    load_moments,
+    moments,
+    parameter_groups,
+)
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.progress import Progress
 from scaledreamer.training.schedules import Scheduled, constant
@@ -31,9 +38,11 @@ class LoopConfig(Config):
     steps: PositiveInt
     seed: NonNegativeInt = 0
     start: Path | None = None  # model file whose weights the run begins with; what it lacks begins as without it
-    processes: PositiveInt = 1  # one-thread processes on this machine; a batch size is per process
+    processes: PositiveInt = 1  # on this machine, one a CPU core or one a GPU; a batch size is per process
+    accumulate: PositiveInt = 1  # batches of a process whose gradients make one step
     optimizer: OptimizerConfig = AdamConfig()
     lr_scale: Scheduled = constant(1.0)  # multiplies the optimiser's lr
+    lr_factors: dict[str, PositiveFloat] = Field(default_factory=dict)  # multiply it too, by the beginnings of names
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the averaged weights that are kept; 0: none
     max_grad_norm: NonNegativeFloat = 0.0  # 0: no clipping
     max_bad_steps: PositiveInt = 20  # this many NaN steps in a row end the run
@@ -46,6 +55,7 @@ class Task(ABC):
     """What is trained: a module, its loss at a step, and a picture of how it does."""
 
     model: nn.Module
+    start_prefix = ""  # in front of the names of a model file, where the module holds more than that model
 
     @abstractmethod
     def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
@@ -69,7 +79,7 @@ class Trainer:
     def __init__(self, task: Task, config: LoopConfig, folder: Path, rank: Rank, resolved: dict[str, Any]) -> None:
         self.task, self.config, self.folder, self.rank, self.resolved = task, config, folder, rank, resolved
         self.model = task.model
-        self.optimizer = build_optimizer(config.optimizer, self.model.parameters())
+        self.optimizer = build_optimizer(config.optimizer, parameter_groups(self.model, config.lr_factors))
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False) if config.ema else self.model
         self.step = self.skipped = self.bad_in_a_row = 0
         self.cpu_seconds = self.wall_seconds = 0.0
@@ -104,9 +114,7 @@ class Trainer:
         config, step = self.config, self.step
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss, stats = self.task.loss(step, self.rank)
-        loss.backward()
-        shared = loss.detach().clone()
+        shared, stats = self.backward(step)
         self.rank.average_gradients(self.model, [shared])
         limit = config.max_grad_norm or math.inf
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
@@ -123,13 +131,24 @@ class Trainer:
         self.bad_in_a_row = 0
         lr = config.optimizer.lr * config.lr_scale.at(step, config.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["factor"]
         self.optimizer.step()
         if config.ema:
             decay = min(config.ema, (1 + step) / (10 + step))
             with torch.no_grad():
                 torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), 1 - decay)
         return {"loss": float(shared), "grad_norm": norm, "lr": lr, **stats}
+
+    def backward(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Gradients of the mean loss over this process's batches; that loss, and the mean of every number to log."""
+        shares = self.config.accumulate
+        total, sums = torch.zeros(()), dict[str, float]()
+        for number in range(shares):
+            loss, stats = self.task.loss(step, self.rank.share(number, shares))
+            (loss / shares).backward()
+            total = total.to(loss) + loss.detach() / shares
+            sums = {name: sums.get(name, 0.0) + value / shares for name, value in stats.items()}
+        return total, sums
 
     def log(self, means: dict[str, float]) -> None:
         """Append one line to metrics.jsonl."""
@@ -169,8 +188,9 @@ class Trainer:
     def begin_from(self, path: Path, kind: str) -> None:
         """Begin with the weights of a model file of this kind."""
         read_header(path, kind)
+        weights = {self.task.start_prefix + name: value for name, value in read_tensors(path).items()}
         for model in (self.model, self.ema):
-            load_weights(model, read_tensors(path), path, partial=True)
+            load_weights(model, weights, path, partial=True)
 
     def restore(self) -> None:
         """Continue from the folder's checkpoint: the same weights, moments and counters, and metrics cut to match."""

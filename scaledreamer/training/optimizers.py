@@ -1,6 +1,6 @@
 """Optimisers as config, and Adan."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, assert_never
 
 import torch
@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
 from scaledreamer.config import Config
+from scaledreamer.errors import ConfigError
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -37,7 +38,26 @@ class AdanConfig(Config):
 OptimizerConfig = Annotated[AdamConfig | AdanConfig, Field(discriminator="kind")]
 
 
-def build_optimizer(config: AdamConfig | AdanConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def parameter_groups(module: nn.Module, factors: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Parameters by the factor on their learning rate: that of the longest name in `factors` that begins theirs, or 1.
+
+    Raises ConfigError for a name that begins no parameter's.
+    """
+    groups: dict[float, list[nn.Parameter]] = {}
+    used = set()
+    for name, parameter in module.named_parameters():
+        begins = max((key for key in factors if f"{name}.".startswith(f"{key}.")), key=len, default=None)
+        used.add(begins)
+        groups.setdefault(1.0 if begins is None else factors[begins], []).append(parameter)
+    if unknown := sorted(factors.keys() - used):
+        parts = sorted({name.rsplit(".", 1)[0] for name, _ in module.named_parameters()})
+        raise ConfigError(f"lr_factors: nothing is named {unknown[0]!r}; choose among {parts[:12]}")
+    return [{"params": parameters, "factor": factor} for factor, parameters in groups.items()]
+
+
+def build_optimizer(
+    config: AdamConfig | AdanConfig, parameters: Iterable[nn.Parameter] | list[dict[str, Any]]
+) -> torch.optim.Optimizer:
     """The optimiser a config names."""
     match config:
         case AdamConfig():
@@ -64,7 +84,7 @@ class Adan(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[nn.Parameter],
+        params: Iterable[nn.Parameter] | list[dict[str, Any]],
         lr: float = 1e-3,
         betas: Sequence[float] = (0.98, 0.92, 0.99),
         eps: float = 1e-8,

@@ -1,4 +1,4 @@
-"""Data parallelism on CPU cores: one single-threaded process a core, gradients averaged over gloo.
+"""Data parallelism: one single-threaded process a CPU core (gloo), or one a GPU (nccl); gradients are averaged.
 
 Two one-thread processes keep their pace beside other work, where one two-thread process collapses (docs/log.md).
 """
@@ -21,15 +21,20 @@ from torch import distributed as dist
 
 @dataclass(frozen=True)
 class Rank:
-    """Which of how many processes this is."""
+    """Which of how many shares of a step's batch this is; a process has one, or several one after the other."""
 
     index: int = 0
     count: int = 1
+    processes: int | None = None  # None: as many as shares
 
     @property
     def first(self) -> bool:
         """Whether this process writes files and prints."""
         return self.index == 0
+
+    def share(self, number: int, of: int) -> "Rank":
+        """One of the `of` shares that this process takes on in turn: what more processes would do beside it."""
+        return Rank(self.index + number * self.count, self.count * of, self.count)
 
     def rng(self, seed: int, step: int, purpose: str = "") -> torch.Generator:
         """The randomness of one step of this process; nothing before counts, so a resumed run is the same run."""
@@ -38,14 +43,22 @@ class Rank:
 
     def average_gradients(self, module: nn.Module, also: Iterable[Tensor] = ()) -> None:
         """Replace every gradient, and the given tensors, by their mean over all processes (one message)."""
-        if self.count == 1:
+        processes = self.processes or self.count
+        if processes == 1:
             return
         tensors = [p.grad for p in module.parameters() if p.grad is not None] + list(also)
         flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
         dist.all_reduce(flat)
-        flat /= self.count
+        flat /= processes
         for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.detach().copy_(mean.view_as(tensor))
+
+
+def device_of(rank: Rank) -> torch.device:
+    """The GPU of this process where there is one for it, else the CPU. The GPU path has never run."""
+    if torch.cuda.device_count() > rank.index:
+        return torch.device("cuda", rank.index)
+    return torch.device("cpu")
 
 
 def launch(work: Callable[[Rank], None], processes: int) -> None:
@@ -84,7 +97,8 @@ def _join(work: Callable[[Rank], None], rank: Rank, port: int, watch_parent: boo
     _prepare()
     if watch_parent:
         threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank.index, world_size=rank.count)
+    backend = "nccl" if torch.cuda.device_count() >= rank.count else "gloo"
+    dist.init_process_group(backend, init_method=f"tcp://127.0.0.1:{port}", rank=rank.index, world_size=rank.count)
     try:
         work(rank)
     finally:

@@ -21,6 +21,13 @@ class PropsCorpus(Config):
     wordings: PositiveInt = 16  # prompts a prop, the canonical one among them
 
 
+class ListCorpus(Config):
+    """A few prompts, written out."""
+
+    kind: Literal["list"] = "list"
+    prompts: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class FileCorpus(Config):
     """A text file with one prompt a line."""
 
@@ -43,14 +50,17 @@ class JsonCorpus(Config):
     split: Split = "train"
 
 
-CorpusConfig = Annotated[PropsCorpus | FileCorpus | JsonLinesCorpus | JsonCorpus, Field(discriminator="kind")]
+AnyCorpus = PropsCorpus | ListCorpus | FileCorpus | JsonLinesCorpus | JsonCorpus
+CorpusConfig = Annotated[AnyCorpus, Field(discriminator="kind")]
 
 
-def stream_corpus(config: PropsCorpus | FileCorpus | JsonLinesCorpus | JsonCorpus) -> Iterator[str]:
+def stream_corpus(config: AnyCorpus) -> Iterator[str]:
     """The prompts in the order of the file, repetitions included; the file is never in memory as a whole."""
     match config:
         case PropsCorpus(wordings=wordings):
             yield from training_prompts(wordings)
+        case ListCorpus(prompts=prompts):
+            yield from prompts
         case FileCorpus(path=path):
             yield from read_lines(path)
         case JsonLinesCorpus(path=path):
@@ -61,7 +71,7 @@ def stream_corpus(config: PropsCorpus | FileCorpus | JsonLinesCorpus | JsonCorpu
             assert_never(config)
 
 
-def read_corpus(config: PropsCorpus | FileCorpus | JsonLinesCorpus | JsonCorpus) -> list[str]:
+def read_corpus(config: AnyCorpus) -> list[str]:
     """Every distinct prompt once, in order of first appearance; a million take about 150 MB.
 
     The official libraries repeat some prompts (DL17k: 17,241 of which 13,551 distinct) and so draw them more often;

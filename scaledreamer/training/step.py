@@ -3,6 +3,7 @@
 Nothing here knows what the prompts look like: an import contract keeps the ground truth out.
 """
 
+import math
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -10,14 +11,26 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from PIL import Image
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from scaledreamer.config import Config
 from scaledreamer.model.cameras import Camera, turntable
 from scaledreamer.model.generators import Generator, GeneratorConfig, build_generator
 from scaledreamer.model.images import sheet
-from scaledreamer.model.rendering import LatticeConfig, PlainBackground, RenderConfig, Rendering, render
+from scaledreamer.model.rendering import (
+    AnyBackgroundConfig,
+    Background,
+    BackgroundConfig,
+    LatticeConfig,
+    NeRFConfig,
+    PlainBackgroundConfig,
+    RenderConfig,
+    Rendering,
+    VolSDFConfig,
+    build_background,
+    render,
+)
 from scaledreamer.model.text import TextEncoder, jitter
 from scaledreamer.training.embeddings import RememberingEncoder
 from scaledreamer.training.loop import Task
@@ -41,13 +54,16 @@ class DistillConfig(Config):
     text_noise: Scheduled = constant(0.0)  # on what the generator reads, of its size: words must count one by one
     regularizers: RegularizerConfig = RegularizerConfig()
     views: ViewsConfig = ViewsConfig()
+    background: BackgroundConfig = PlainBackgroundConfig()  # what has weights is trained with the generator
     renderer: RenderConfig = LatticeConfig()
     sharpness: Scheduled = constant(30.0)  # replaces the renderer's
-    pixels: Annotated[int, Field(ge=8)] = 64  # along a picture's side
+    pixels: Scheduled = constant(64)  # along a picture's side
     prompts: PositiveInt = 1  # a process and step
     view_dependent: bool = False  # tell the prior which side a camera sees: front, side, back or from above
     perp_neg: float = 0.0  # strength of Perp-Neg between those sides; official -0.5, 0: off
     preview: tuple[str, ...] = ()  # prompts of the preview strip
+    preview_distance: PositiveFloat = 3.0  # object units
+    preview_fovy_deg: Annotated[float, Field(gt=0, lt=180)] = 40.0
 
     @model_validator(mode="after")
     def _sides_have_names(self) -> Self:
@@ -55,15 +71,34 @@ class DistillConfig(Config):
             raise ValueError(f"perp_neg={self.perp_neg} needs view_dependent=true; or set perp_neg=0")
         return self
 
+    def renderer_at(self, step: int, steps: int) -> VolSDFConfig | LatticeConfig | NeRFConfig:
+        """The renderer with the sharpness of this step; a NeRF has none."""
+        if isinstance(self.renderer, NeRFConfig):
+            return self.renderer
+        return self.renderer.model_copy(update={"sharpness": self.sharpness.at(step, steps)})
+
+
+class Scenery(nn.Module):
+    """What is trained: the generator, and the background that is learned beside it."""
+
+    def __init__(self, generator: GeneratorConfig, background: AnyBackgroundConfig) -> None:
+        super().__init__()
+        self.generator: Generator = build_generator(generator)
+        self.background: Background = build_background(background)
+
 
 class DistillTask(Task):
     """One pass of the generator a prompt for all its views; the prior sees the pictures, the optimiser the gradient."""
 
+    start_prefix = "generator."
+
     def __init__(
-        self, generator: GeneratorConfig, prior: Prior, encoder: TextEncoder, config: DistillConfig, seed: int
-    ) -> None:
+        self, generator: GeneratorConfig, prior: Prior, encoder: TextEncoder, config: DistillConfig, seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:  # fmt: skip
         torch.manual_seed(seed)
-        self.model = build_generator(generator)
+        self.model = self.scenery = Scenery(generator, config.background).to(device)
+        self.device = device
         self.prior, self.config, self.seed = prior, config, seed
         self.corpus = read_corpus(config.corpus)
         self.encoder = encoder
@@ -71,7 +106,6 @@ class DistillTask(Task):
             encoder.learn(["", *self.corpus])
         self.uncond = prior.embed([prior.negative_prompt])
         self.vsd = build_vsd(config.loss, prior)
-        self.background = PlainBackground()
         self.steps = 1  # of the run; set by whoever knows
 
     def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
@@ -81,10 +115,11 @@ class DistillTask(Task):
         text = self.encoder.encode(prompts)
         if noise := config.text_noise.at(*progress):
             text = jitter(text, noise, rng)
-        field = self.model(text, rng=rng)
+        text = text.to(self.device)
+        field, background = self.scenery.generator(text, rng=rng), self.scenery.background.for_text(text)
         camera = sample_views(config.views, config.prompts, rng)
-        renderer = config.renderer.model_copy(update={"sharpness": config.sharpness.at(*progress)})
-        rendering = render(field, camera, self.background, config.pixels, renderer, rng)
+        pixels, renderer = round(config.pixels.at(*progress)), config.renderer_at(*progress)
+        rendering = render(field, camera.to(self.device), background, pixels, renderer, rng)
         x_0 = self.prior.encode(pictures(rendering, self.prior.channels), rng)
         texts = self.tell(prompts, camera)
         distilled = distill(config.loss, config.times, self.prior, x_0, texts, camera, progress, rng, rank, self.vsd)
@@ -114,13 +149,15 @@ class DistillTask(Task):
         """The preview prompts from four sides."""
         if not self.config.preview:
             return None
-        assert isinstance(model, Generator)
-        camera = turntable(4, elevation=0.4)
+        assert isinstance(model, Scenery)
+        config = self.config
+        camera = turntable(4, 0.4, config.preview_distance, math.radians(config.preview_fovy_deg)).to(self.device)
         rows = []
-        for prompt in self.config.preview:
-            field = model(self.encoder.encode([prompt]))
-            renderer = self.config.renderer.model_copy(update={"sharpness": self.config.sharpness.at(1, 1)})
-            rows.append(rearrange(render(field, camera, None, 64, renderer).rgb, "V H W C -> V C H W"))
+        for prompt in config.preview:
+            text = self.encoder.encode([prompt]).to(self.device)
+            background = model.background.for_text(text)
+            seen = render(model.generator(text), camera, background, 64, config.renderer_at(1, 1))
+            rows.append(rearrange(seen.rgb, "V H W C -> V C H W").cpu())
         return sheet(torch.stack(rows), columns=4, zoom=1)
 
 

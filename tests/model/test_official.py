@@ -50,6 +50,20 @@ def test_a_full_size_checkpoint_tells_its_config_and_is_written_back_with_the_sa
     assert shapes(official.to_state_dict(generator, background)) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("MG15_hyper_iNGP", {"radius": 2.0, "sphere_bias": 0.5, "color": "sigmoid"}),
+        ("DF415_3dconv_net", {"radius": 2.0, "sphere_bias": 0.8, "color": "sigmoid", "noise": "random"}),
+        ("CP100k_3dconv_net", {"radius": 2.0, "sphere_bias": 0.8, "color": "sigmoid", "noise": "random"}),
+        ("DL17k_triplane_transformer", {"radius": 2.0, "sphere_bias": 0.8, "color": "sigmoid-mipnerf", "heads": 16}),
+        ("single_sd_nerf", {"radius": 1.0, "blob": 10.0, "blob_radius": 0.5, "level": 25.0, "color": "sigmoid"}),
+    ],
+)
+def test_what_shapes_cannot_tell_is_the_recipe_s(name: str, told: dict[str, Any]) -> None:
+    assert told.items() <= official.from_state_dict(on_meta(name)).config.model_dump().items()
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_prefix_geometry_may_be_missing(name: str) -> None:
     bare = {key.removeprefix("geometry."): value for key, value in on_meta(name).items() if key.startswith("geometry.")}

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from scaledreamer.errors import ModelFileError, TrainingError
+from scaledreamer.errors import ConfigError, ModelFileError, TrainingError
 from scaledreamer.model.checkpoint import write
 from scaledreamer.training.loop import CHECKPOINT, LoopConfig, Task, Trainer, shrink
 from scaledreamer.training.optimizers import AdanConfig
@@ -161,6 +161,49 @@ def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
         run.optimizer.step()
     for name, value in task.model.state_dict().items():
         assert torch.allclose(found[f"model.{name}"], value, atol=1e-6), name
+
+
+def test_accumulated_batches_are_the_batches_of_more_processes(tmp_path: Path) -> None:
+    launch(partial(train_here, tmp_path / "two", 5), 2)
+    config = LoopConfig(steps=5, accumulate=2, optimizer=AdanConfig(lr=1e-2))
+    run = Trainer(Regression(), config, tmp_path / "one", Rank(), {"kind": "test"})
+    run.run()
+    found = load_file(tmp_path / "two" / CHECKPOINT)
+    for name, value in run.model.state_dict().items():
+        assert torch.allclose(found[f"model.{name}"], value, atol=1e-6), name
+
+
+@pytest.mark.parametrize("optimizer", [{"kind": "adam"}, {"kind": "adan"}])
+def test_a_factor_scales_the_rate_of_the_parameters_it_names(tmp_path: Path, optimizer: dict[str, object]) -> None:
+    def first_step(factors: dict[str, float]) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        run = trainer(tmp_path, optimizer=optimizer, lr_factors=factors)
+        before = {name: value.clone() for name, value in run.model.state_dict().items()}
+        run.advance()
+        return {name: value - before[name] for name, value in run.model.state_dict().items()}
+
+    plain, scaled = first_step({}), first_step({"0": 0.25, "2": 3.0, "2.bias": 0.5})
+    for name, factor in {"0.weight": 0.25, "0.bias": 0.25, "2.weight": 3.0, "2.bias": 0.5}.items():
+        assert torch.allclose(scaled[name], factor * plain[name], rtol=1e-3, atol=1e-7), name
+
+
+def test_a_factor_for_nothing_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nothing is named 'backgroud'.*'0'"):
+        trainer(tmp_path, lr_factors={"backgroud": 0.5})
+
+
+def test_factors_survive_a_resume_to_the_bit(tmp_path: Path) -> None:
+    options: dict[str, object] = {"lr_factors": {"2": 3.0}, "accumulate": 3}
+    whole = trainer(tmp_path / "whole", **options)  # type: ignore[arg-type]
+    whole.run()
+    first = trainer(tmp_path / "cut", **options)  # type: ignore[arg-type]
+    while first.step < 10:
+        first.advance()
+    first.save()
+    second = trainer(tmp_path / "cut", **options)  # type: ignore[arg-type]
+    second.restore()
+    second.run()
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(second), strict=True))
 
 
 SCRIPT = """

@@ -114,8 +114,10 @@ def test_text_noise_reaches_the_generator_and_not_the_prior(corpus: Path, monkey
     heard: list[Tensor] = []
     for noise in (0.0, 0.5):
         run = task(corpus, "asd", text_noise=noise)
-        planes = run.model.planes
-        monkeypatch.setattr(run.model, "planes", lambda text, planes=planes: heard.append(text.tokens) or planes(text))
+        planes = run.scenery.generator.planes
+        monkeypatch.setattr(
+            run.scenery.generator, "planes", lambda text, planes=planes: heard.append(text.tokens) or planes(text)
+        )
         told = run.prior.embed(run.corpus)
         run.loss(0, Rank())
         assert torch.equal(told.tokens, Letters().encode(run.corpus).tokens)

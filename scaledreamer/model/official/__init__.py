@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from scaledreamer.errors import ModelFileError
+from scaledreamer.errors import ModelFileError, ScaleDreamerError
 from scaledreamer.model.generators import Conv3D, Generator, HyperNGP, PromptNGP, TriplaneTransformer
 from scaledreamer.model.official import conv3d, hash_grids, triplane
 from scaledreamer.model.official.backgrounds import background_from_state_dict, write_background
@@ -14,6 +14,12 @@ from scaledreamer.model.rendering.density import official_sharpness
 
 INVERSE_STD = 0.340119  # the frozen parameter of all official renderers but the prompt-specific one's
 VARIANCE = "variance._inv_std"
+READERS = {
+    triplane.MARK: triplane.read,
+    conv3d.MARK: conv3d.read,
+    hash_grids.HYPER_MARK: hash_grids.read_hyper,
+    hash_grids.PROMPT_MARK: hash_grids.read_prompt,
+}  # by a key that no other kind has
 
 
 def from_state_dict(state_dict: State, **overrides: Any) -> Generator:
@@ -24,16 +30,19 @@ def from_state_dict(state_dict: State, **overrides: Any) -> Generator:
     Raises ModelFileError for keys that are none of these, ConfigError for an override that does not fit.
     """
     geometry, _, _ = parts(state_dict)
-    if triplane.MARK in geometry:
-        return triplane.read(geometry, overrides)
-    if conv3d.MARK in geometry:
-        return conv3d.read(geometry, overrides)
-    if hash_grids.HYPER_MARK in geometry:
-        return hash_grids.read_hyper(geometry, overrides)
-    if hash_grids.PROMPT_MARK in geometry:
-        return hash_grids.read_prompt(geometry, overrides)
-    marks = ", ".join([triplane.MARK, conv3d.MARK, hash_grids.HYPER_MARK, hash_grids.PROMPT_MARK])
-    raise refuse_kind("generator", state_dict, f"none of geometry.{{{marks}}}")
+    mark = next((mark for mark in READERS if mark in geometry), None)
+    if mark is None:
+        raise refuse_kind("generator", state_dict, f"none of geometry.{{{', '.join(READERS)}}}")
+    try:
+        generator: Generator = READERS[mark](geometry, overrides)
+    except ScaleDreamerError:
+        raise
+    except (LookupError, ValueError) as error:  # a size is read from a key that is missing, or has another form
+        raise ModelFileError(
+            f"geometry.{mark} is there, but not all that belongs to it ({error})"
+            "; give a released ScaleDreamer checkpoint"
+        ) from error
+    return generator
 
 
 def to_state_dict(generator: Generator, background: Background | None = None) -> State:

@@ -60,6 +60,7 @@ def fill(module: Module, state: State, renames: Renames, unused: Set[str] = froz
     if missing or surplus:
         raise ModelFileError(
             f"the checkpoint does not fit a {type(module).__name__}: missing {missing[:3]}, not expected {surplus[:3]}"
+            "; give a released ScaleDreamer checkpoint"
         )
     for name, theirs in official.items():
         if state[theirs].shape != own[name].shape:
@@ -86,5 +87,5 @@ def official_name(name: str, renames: Renames) -> str:
 
 def refuse_kind(what: str, state: State, known: str) -> ModelFileError:
     """The error for keys that belong to nothing we know."""
-    hint = "; pass its ['state_dict']" if "state_dict" in state else ""
+    hint = "; pass its ['state_dict']" if "state_dict" in state else "; give a released ScaleDreamer checkpoint"
     return ModelFileError(f"these keys are no official {what} ({known}); found for example {sorted(state)[:3]}{hint}")

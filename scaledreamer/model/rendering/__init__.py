@@ -21,10 +21,11 @@ from scaledreamer.model.rendering.grid_backgrounds import (
     HyperBackgroundConfig,
 )
 from scaledreamer.model.rendering.lattice import LatticeConfig, render_lattice
+from scaledreamer.model.rendering.nerf import NeRFConfig, render_nerf
 from scaledreamer.model.rendering.result import Rendering, Samples
 from scaledreamer.model.rendering.volsdf import VolSDFConfig, render_volsdf
 
-RenderConfig = Annotated[VolSDFConfig | LatticeConfig, Limits(discriminator="kind")]
+RenderConfig = Annotated[VolSDFConfig | LatticeConfig | NeRFConfig, Limits(discriminator="kind")]
 AnyBackgroundConfig = (
     PlainBackgroundConfig | HarmonicBackgroundConfig | HashGridBackgroundConfig | HyperBackgroundConfig
 )
@@ -34,8 +35,8 @@ BackgroundConfig = Annotated[AnyBackgroundConfig, Limits(discriminator="kind")]
 def build_background(config: AnyBackgroundConfig) -> Background:
     """The background a config names."""
     match config:
-        case PlainBackgroundConfig(color=color):
-            return PlainBackground(color)
+        case PlainBackgroundConfig(color=color, random_color=share):
+            return PlainBackground(color, share)
         case HarmonicBackgroundConfig(color=activation, random_color=share):
             return HarmonicBackground(activation, share)
         case HashGridBackgroundConfig():
@@ -51,7 +52,7 @@ def render(
     camera: Camera,
     background: Background | None = None,
     size: int | tuple[int, int] = 64,
-    config: VolSDFConfig | LatticeConfig | None = None,
+    config: VolSDFConfig | LatticeConfig | NeRFConfig | None = None,
     rng: torch.Generator | None = None,
 ) -> Rendering:
     """Pictures [B V, H, W, .] of B scenes from B x V cameras, scenes' views contiguous.
@@ -69,6 +70,8 @@ def render(
             return render_volsdf(field, camera, background, pixels, volsdf, rng)
         case LatticeConfig() as lattice:
             return render_lattice(field, camera, background, pixels, lattice, rng)
+        case NeRFConfig() as nerf:
+            return render_nerf(field, camera, background, pixels, nerf, rng)
         case never:
             assert_never(never)
 
@@ -84,6 +87,7 @@ __all__ = [
     "HyperBackground",
     "HyperBackgroundConfig",
     "LatticeConfig",
+    "NeRFConfig",
     "PlainBackground",
     "PlainBackgroundConfig",
     "RenderConfig",

@@ -21,6 +21,7 @@ class PlainBackgroundConfig(Config):
 
     kind: Literal["plain"] = "plain"
     color: tuple[Share, Share, Share] = (0.5, 0.5, 0.5)
+    random_color: Share = 0.0  # how many training pictures get one random colour instead
 
 
 class HarmonicBackgroundConfig(Config):
@@ -48,14 +49,15 @@ class Background(nn.Module):
 class PlainBackground(Background):
     """One colour everywhere, mid-grey unless told otherwise."""
 
-    def __init__(self, color: tuple[float, float, float] = (0.5, 0.5, 0.5)) -> None:
+    def __init__(self, color: tuple[float, float, float] = (0.5, 0.5, 0.5), random_color: float = 0.0) -> None:
         super().__init__()
-        self.color = color
+        self.color, self.random_color = color, random_color
 
     def forward(
         self, directions: Float[Tensor, "B H W 3"], rng: torch.Generator | None = None
     ) -> Float[Tensor, "B H W 3"]:
-        return torch.tensor(self.color, dtype=directions.dtype, device=directions.device).expand_as(directions)
+        plain = torch.tensor(self.color, dtype=directions.dtype, device=directions.device).expand_as(directions)
+        return some_plain(plain, self.random_color, rng)
 
 
 def spherical_harmonics(directions: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 9"]:

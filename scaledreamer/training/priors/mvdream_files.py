@@ -1,6 +1,5 @@
 """MVDream's released .pt file: the networks it holds, and the same as a diffusers folder."""
 
-import pickle
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from scaledreamer.errors import ModelFileError
+from scaledreamer.model.torch_files import open_weights
 from scaledreamer.training.priors import mvdream_keys as keys
 from scaledreamer.training.priors.unet import CAMERA_WIDTH
 
@@ -17,7 +17,7 @@ LATENT_SIDE = 32  # 256 pixels; not written in the file
 HEAD_CHANNELS = 64  # of the SD 2.1 networks and their text tower; SD 1.5 has 8 heads everywhere
 WHERE = (
     "fetch sd-v2.1-base-4view.pt from the hub repository MVDream/MVDream and pass its path, or that of a folder made "
-    "from it by convert_mvdream"
+    "from it by scaledreamer convert"
 )
 
 
@@ -25,14 +25,11 @@ def read_mvdream(path: Path) -> dict[str, Tensor]:
     """The flat state dict of a released file: nothing in it is executed, tensors stay on disk until they are used."""
     if not path.is_file():
         raise ModelFileError(f"no file at {path}; {WHERE}")
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelFileError(f"{path} is no plain PyTorch file of weights ({reason}); {WHERE}") from error
-    if not keys.is_state_dict(found):
+    weights = open_weights(path)
+    if not keys.is_state_dict(weights):
         raise ModelFileError(f"{path} is no state dict with {keys.UNET}* in it; {WHERE}")
-    weights: dict[str, Tensor] = found
+    if not keys.part(keys.CAMERA, weights):
+        raise ModelFileError(f"{path} is Stable Diffusion without MVDream's camera; {WHERE}")
     return weights
 
 

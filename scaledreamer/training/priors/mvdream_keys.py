@@ -9,6 +9,7 @@ from torch import Tensor
 from scaledreamer.errors import ModelFileError
 
 UNET, AUTOENCODER, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.model."
+CAMERA = UNET + "camera_embed."
 
 # Of a residual block in the U-Net.
 RESIDUAL = {
@@ -167,6 +168,15 @@ def ignored(names: Iterable[str]) -> list[str]:
         elif not name.startswith((UNET, AUTOENCODER, TEXT)):
             raise unknown(name)
     return left
+
+
+def why_ignored(name: str) -> str:
+    """Why a name that `ignored` gives has no counterpart."""
+    if "." not in name:
+        return "a table of the schedule, which the scheduler makes itself"
+    if name.startswith(TEXT):
+        return "beyond the layer of the text tower that MVDream reads"
+    return "a text tower that the prior takes from a Stable Diffusion folder"
 
 
 def leaf_of(table: dict[str, str], rest: list[str]) -> str:

@@ -68,16 +68,17 @@ def predict_v(
     network: MultiViewUViT, x_t: Float[Tensor, "B C h w"], t: Float[Tensor, " B"], cond: Condition, camera: Camera
 ) -> Float[Tensor, "B C h w"]:
     """The network's v for whole view sets: rows of x_t, t and camera are views, rows of cond are prompts."""
-    views = network.config.views
+    views, device = network.config.views, x_t.device
     assert cond.pooled is not None and cond.mask is not None
+    camera = camera.to(device)
     v: Tensor = network(
         rearrange(x_t, "(B V) C h w -> B V C h w", V=views),
         rearrange(t, "(B V) -> B V", V=views),
         rearrange(pose(camera), "(B V) D -> B V D", V=views),
         rearrange(plucker(camera, network.config.patches), "(B V) h w C -> B V h w C", V=views),
-        cond.tokens,
-        cond.mask,
-        cond.pooled,
+        cond.tokens.to(device),
+        cond.mask.to(device),
+        cond.pooled.to(device),
     )
     return rearrange(v, "B V C h w -> (B V) C h w")
 

@@ -5,13 +5,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scaledreamer.model.cameras import Camera
+from scaledreamer.model.clip_text import CLIPText
 from scaledreamer.model.text import TextEncoder
 from scaledreamer.training.priors.autoencoder import Autoencoder
 from scaledreamer.training.priors.base import Condition, NetworkPrior
-from scaledreamer.training.priors.clip_text import CLIPText
 from scaledreamer.training.priors.config import StableDiffusionConfig
 from scaledreamer.training.priors.prediction import Prediction
-from scaledreamer.training.priors.pretrained import Source
+from scaledreamer.training.priors.pretrained import STAND_INS, Source, read_process
 from scaledreamer.training.priors.process import Discrete
 from scaledreamer.training.priors.unet import CameraUNet, call_unet, copy_with_camera
 
@@ -57,12 +57,12 @@ def load_stable_diffusion(config: StableDiffusionConfig, device: str = "cpu") ->
     """Read unet, vae, text_encoder, tokenizer and scheduler; fp16 on CUDA, float32 elsewhere."""
     from diffusers import AutoencoderKL
 
-    source = Source(config.path, config.revision, config.offline)
+    source = Source(config.path, config.revision, config.offline, STAND_INS)
     dtype = precision(device)
     unet = source.model(CameraUNet, "unet", dtype).to(device)
     vae = source.model(AutoencoderKL, "vae", dtype).to(device)
     autoencoder = Autoencoder(vae, unet.config.sample_size, config.encode_chunk)
-    process, prediction = source.process()
+    process, prediction = read_process(source)
     encoder = CLIPText.load(source, device)
     return StableDiffusionPrior(unet, autoencoder, encoder, process, prediction, config.negative_prompt)
 

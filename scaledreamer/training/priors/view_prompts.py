@@ -12,9 +12,14 @@ from scaledreamer.training.views import BACK, FRONT, OVERHEAD, SIDE, direction_o
 SUFFIXES = ("side view", "front view", "back view", "overhead view")  # in the order of the directions
 
 
+def from_sides(prompt: str) -> list[str]:
+    """The prompt seen from the side, the front, the back and above."""
+    return [f"{prompt}, {suffix}" for suffix in SUFFIXES]
+
+
 def view_texts(prior: Prior, prompts: list[str]) -> Condition:
     """Four rows a prompt: seen from the side, the front, the back and above (DreamFusion, arXiv:2209.14988, 3.2)."""
-    return prior.embed([f"{prompt}, {suffix}" for prompt in prompts for suffix in SUFFIXES])
+    return prior.embed([text for prompt in prompts for text in from_sides(prompt)])
 
 
 def view_dependent(texts: Condition, camera: Camera) -> Condition:

@@ -21,7 +21,6 @@ from scaledreamer.training.priors.config import (
 )
 from scaledreamer.training.step import DistillTask
 from tests.training.priors import tiny
-from tests.training.test_step import Letters
 
 
 def run_of(folder: Path, corpus: Path, prior: dict[str, Any], distill: dict[str, Any]) -> DistillRun:
@@ -75,10 +74,9 @@ def test_the_name_of_the_prior_s_encoder_goes_into_the_model_file() -> None:
     assert encoder_name(MVDreamConfig(path="x.pt", text="a/b")) == "clip:a/b"
 
 
-def test_the_props_prior_reads_the_encoder_it_is_given() -> None:
-    sentences = Letters()
-    prior, encoder = build_prior(PropsPriorConfig(), sentences)
-    assert encoder is sentences and prior.views == 4
+def test_the_props_prior_reads_sentences() -> None:
+    prior, encoder = build_prior(PropsPriorConfig())
+    assert isinstance(encoder, RememberingEncoder) and encoder.name == "minilm" and prior.views == 4
 
 
 def test_a_missing_library_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,4 +87,4 @@ def test_a_missing_library_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPa
     with pytest.raises(
         ConfigError, match=r"stable-diffusion needs diffusers; run: pip install 'scaledreamer\[train\]'"
     ):
-        build_prior(StableDiffusionConfig(path="folder"), Letters())
+        build_prior(StableDiffusionConfig(path="folder"))

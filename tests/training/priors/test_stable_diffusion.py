@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from scaledreamer.errors import ModelFileError
 from scaledreamer.model.cameras import Camera, turntable
+from scaledreamer.model.clip_text import CLIPText
 from scaledreamer.training.distillation import asd
 from scaledreamer.training.priors.base import NetworkPrior
-from scaledreamer.training.priors.clip_text import CLIPText
 from scaledreamer.training.priors.config import MVDREAM_NEGATIVE, MVDreamConfig, StableDiffusionConfig
 from scaledreamer.training.priors.mvdream import load_mvdream
 from scaledreamer.training.priors.pretrained import Source

@@ -1,12 +1,19 @@
-"""The text encoder of Stable Diffusion and MVDream, from a diffusers folder."""
+"""The text encoder of Stable Diffusion and MVDream, from a diffusers folder; transformers alone reads it."""
 
 from typing import Any
 
 import torch
 
+from scaledreamer.errors import ModelFileError
+from scaledreamer.model.pretrained import Source
 from scaledreamer.model.text import TextEmbedding, TextEncoder
-from scaledreamer.training.priors.config import clip_name
-from scaledreamer.training.priors.pretrained import Source
+
+PREFIX = "clip:"
+
+
+def clip_name(path: str) -> str:
+    """What a model file calls the text encoder of this folder or repository."""
+    return f"{PREFIX}{path}"
 
 
 class CLIPText(TextEncoder):
@@ -19,14 +26,21 @@ class CLIPText(TextEncoder):
     def __init__(self, tokenizer: Any, model: Any, path: str) -> None:
         self.tokenizer, self.model, self.path = tokenizer, model, path
         self.window: int = model.config.max_position_embeddings
+        self.width: int = model.config.hidden_size
 
     @classmethod
     def load(cls, source: Source, device: torch.device | str = "cpu") -> "CLIPText":
         """From the subfolders tokenizer and text_encoder, in float32: embeddings are made once."""
         from transformers import CLIPTextModel
 
+        tokenizer = source.tokenizer()
         model = source.model(CLIPTextModel, "text_encoder", torch.float32).to(device)
-        return cls(source.tokenizer(), model, source.path)
+        if len(tokenizer) < model.config.vocab_size:  # a folder without a vocabulary gives an empty one
+            raise ModelFileError(
+                f"the tokenizer in {source.path!r} has {len(tokenizer)} words, the text_encoder "
+                f"{model.config.vocab_size}; download it again"
+            )
+        return cls(tokenizer, model, source.path)
 
     @property
     def name(self) -> str:
