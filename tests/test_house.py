@@ -165,9 +165,9 @@ class TestInstall:
     DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
     def test_makefile_and_dockerfile_pin_the_same_torch(self) -> None:
-        pinned = set(re.findall(r"torch==([\d.]+)", self.MAKEFILE)) | set(
-            re.findall(r"torch==([\d.]+)", self.DOCKERFILE)
-        )
+        pinned = {
+            version for text in (self.MAKEFILE, self.DOCKERFILE) for version in re.findall(r"\btorch==([\d.]+)", text)
+        }
         assert len(pinned) == 1
         (core,) = (r for r in PROJECT["project"]["dependencies"] if distribution(r) == "torch")
         lower = re.search(r">=([\d.]+)", core)
@@ -185,12 +185,13 @@ class TestInstall:
         step = {
             "torch": re.compile(r'install --no-deps .*"\$\(?TORCH\)?"'),
             "package": re.compile(r'install (-e "\.\[|\.$)'),
+            "vocabulary": re.compile(r"install --no-deps open_clip_torch"),  # for a test
         }
         kinds = {
             name: [next(k for k, p in step.items() if p.match(line)) for line in lines]
             for name, lines in {"make": made, "docker": imaged}.items()
         }
-        assert [*dict.fromkeys(kinds["make"])] == ["torch", "package"]
+        assert [*dict.fromkeys(kinds["make"])] == ["torch", "package", "vocabulary"]
         assert kinds["docker"] == ["torch", "package"] * 2  # cpu, cuda
 
     def test_image_serves_as_somebody_else_than_root(self) -> None:
