@@ -106,7 +106,8 @@ def lattice_volume(
     """Distance and (shaded) colour at nodes^3 cell centres, all moved by up to half a cell where `rng` is given."""
     cell = 2 * field.bound / config.nodes
     offset = torch.zeros(3) if rng is None else (torch.rand(3, generator=rng) - 0.5) * cell
-    axes = [(torch.arange(config.nodes) + 0.5) * cell - field.bound + float(shift) for shift in offset]
+    nodes = (torch.arange(config.nodes, device=field.device) + 0.5) * cell - field.bound
+    axes = [nodes + float(shift) for shift in offset]
     sample = field.lattice(*axes)
     shape = {"X": config.nodes, "Y": config.nodes, "Z": config.nodes}
     sdf = rearrange(sample.sdf, "B (X Y Z) 1 -> B X Y Z", **shape)
