@@ -137,27 +137,3 @@ def sample(
         eps = (x - alpha * x_0) / sigma
         x = process.alpha(later) * x_0 + process.sigma(later) * eps
     return rearrange((x.clamp(-1, 1) + 1) / 2, "(B V) C H W -> B V C H W", V=views)
-
-
-def one_step_x0(
-    network: MultiViewUViT,
-    x_0: Float[Tensor, "B 4 H W"],
-    t: float,
-    cond: Condition,
-    uncond: Condition,
-    camera: Camera,
-    rng: torch.Generator,
-    guidance: float = 1.5,
-) -> Float[Tensor, "B 4 H W"]:
-    """What the prior believes in one step when pictures `x_0` are noised to t: the gate before distilling."""
-    process, views = Cosine(), network.config.views
-    times = torch.full((len(x_0),), t)
-    x_t = process.add_noise(x_0, torch.randn(x_0.shape, generator=rng), times)
-    with torch.no_grad():
-        both = Camera(camera.c2w.repeat(2, 1, 1), camera.fovy.repeat(2))
-        v_text, v_null = predict_v(
-            network, torch.cat([x_t, x_t]), times.repeat(2), cond.concatenate(uncond), both
-        ).chunk(2)
-    v = v_null + guidance * (v_text - v_null)
-    assert len(x_0) % views == 0
-    return rows(process.alpha(times)) * x_t - rows(process.sigma(times)) * v

@@ -21,7 +21,14 @@ from scaledreamer.training.config import DistillRun, Run
 from scaledreamer.training.loop import Task, Trainer
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.priors.config import MVDreamConfig, StableDiffusionConfig
-from scaledreamer.training.prompts import ListCorpus, PropsCorpus
+from scaledreamer.training.prompts import (
+    AnyCorpus,
+    FileCorpus,
+    JsonCorpus,
+    JsonLinesCorpus,
+    ListCorpus,
+    read_corpus,
+)
 from scaledreamer.training.schedules import constant
 
 PROMPTS = ("a corgi taking a selfie", "a wooden chair", "a blue teapot", "an old treasure chest")
@@ -60,10 +67,7 @@ def with_stand_ins(run: Run, folder: Path) -> tuple[Run, list[str]]:
     if not isinstance(run, DistillRun):
         return run, []
     run, said = run.model_copy(update={"distill": run.distill.model_copy(update={"embeddings": None})}), list[str]()
-    corpus = run.distill.corpus
-    if not isinstance(corpus, PropsCorpus | ListCorpus) and not corpus.path.exists():
-        said.append(f"four prompts for {corpus.path}")
-        run = run.model_copy(update={"distill": run.distill.model_copy(update={"corpus": ListCorpus(prompts=PROMPTS)})})
+    run = run.model_copy(update={"distill": run.distill.model_copy(update={"corpus": few(run.distill.corpus, said)})})
     if not isinstance(run.prior, StableDiffusionConfig | MVDreamConfig) or Path(run.prior.path).exists():
         return run, said
     said += [f"tiny random networks for {run.prior.path}", "a tiny generator, 8 pixels"]
@@ -73,6 +77,14 @@ def with_stand_ins(run: Run, folder: Path) -> tuple[Run, list[str]]:
     )
     generator = tiny_generator(run.generator)
     return run.model_copy(update={"prior": prior, "distill": distill, "generator": generator}), said
+
+
+def few(corpus: AnyCorpus, said: list[str]) -> ListCorpus:
+    """The first prompts of a corpus, which is read as a whole; of a file that is not there, some of ours."""
+    if isinstance(corpus, FileCorpus | JsonLinesCorpus | JsonCorpus) and not corpus.path.exists():
+        said.append(f"four prompts for {corpus.path}")
+        return ListCorpus(prompts=PROMPTS)
+    return ListCorpus(prompts=tuple(read_corpus(corpus)[: len(PROMPTS)]))
 
 
 def tiny_prior(config: StableDiffusionConfig | MVDreamConfig, folder: Path) -> StableDiffusionConfig | MVDreamConfig:

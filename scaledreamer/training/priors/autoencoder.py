@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 class Autoencoder:
-    """The encoder half of diffusers' AutoencoderKL: latents of `side` x `side`, scaled as the diffusion model wants.
+    """Diffusers' AutoencoderKL: latents of `side` x `side`, scaled as the diffusion model wants.
 
     `chunk` pictures pass at a time and are computed again in the backward pass; None: all at once, kept.
     """
@@ -39,3 +39,9 @@ class Autoencoder:
         """Mean and standard deviation of a latent, unscaled, float32."""
         latent = self.vae.encode((2 * images - 1).to(self.vae.dtype)).latent_dist
         return latent.mean.float(), latent.std.float()
+
+    @torch.no_grad()
+    def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
+        """Pictures in [0, 1]."""
+        pictures: Tensor = self.vae.decode((latents / self.scale + self.offset).to(self.vae.dtype)).sample
+        return ((pictures.float() + 1) / 2).clamp(0, 1)

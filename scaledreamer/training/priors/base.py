@@ -64,6 +64,10 @@ class Prior(ABC):
         Where encoding is random, a sample drawn from `rng`, the mean without it.
         """
 
+    def decode(self, x_0: Float[Tensor, "B C h w"]) -> Float[Tensor, "B K H W"]:
+        """Latents to pictures in [0, 1], to look at. Here for priors of pixels in [-1, 1]."""
+        return ((x_0 + 1) / 2).clamp(0, 1)
+
     @abstractmethod
     def eps(
         self, x_t: Float[Tensor, "B C h w"], t: Tensor, cond: Condition, camera: Camera | None = None

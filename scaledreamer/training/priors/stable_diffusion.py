@@ -44,6 +44,9 @@ class StableDiffusionPrior(NetworkPrior):
     def encode(self, images: Float[Tensor, "B K H W"], rng: torch.Generator | None = None) -> Float[Tensor, "B C h w"]:
         return self.autoencoder.encode(images, rng)
 
+    def decode(self, x_0: Float[Tensor, "B C h w"]) -> Float[Tensor, "B K H W"]:
+        return self.autoencoder.decode(x_0)
+
     def call(
         self, network: nn.Module, x_t: Float[Tensor, "B C h w"], t: Tensor, cond: Condition, camera: Camera | None
     ) -> Float[Tensor, "B K h w"]:
