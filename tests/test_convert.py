@@ -257,7 +257,7 @@ def test_overrides_and_the_box_are_checked(tmp_path: Path) -> None:
     source = released("conv3d_small", tmp_path)
     for override, complaint in (
         ("shpere_bias=0.5", "shpere_bias: Extra inputs"),
-        ("sphere_bias=-1", "sphere_bias: Input should be greater than 0"),
+        ("sphere_bias=-1", r"sphere_bias.*Input should be greater than or equal to 0"),
         ("radius", "'radius' is no override; write key=value"),
         ("color={", "is no YAML"),
         ("radius=1.0", r"the box in .*conv3d_small.pth is \[-2.0, .*, the radius 1; say it with --set radius"),

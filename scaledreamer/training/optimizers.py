@@ -105,6 +105,8 @@ class Adan(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            known = [int(self.state[p]["step"]) for p in group["params"] if p in self.state]
+            group["taken"] = max([group.get("taken", 0), *known]) + 1  # of the group, however late a gradient appears
             parameters = [p for p in group["params"] if p.grad is not None]
             clip = self._clip(group)
             for p in parameters:
@@ -125,8 +127,8 @@ class Adan(torch.optim.Optimizer):
             state["step"] = torch.zeros(())
             state.update({name: torch.zeros_like(p) for name in ("mean", "change", "square")})
             state["previous"] = g.clone()
-        state["step"] += 1
-        k = int(state["step"])
+        k = group["taken"]
+        state["step"].fill_(k)
         change = g - state["previous"]
         state["mean"].lerp_(g, 1 - beta1)
         state["change"].lerp_(change, 1 - beta2)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from scaledreamer.config import Config
 from scaledreamer.model.rendering.result import Rendering, Samples
-from scaledreamer.training.schedules import Schedule, Scheduled, constant
+from scaledreamer.training.schedules import AnySchedule, Scheduled, constant
 
 OFF = constant(0.0)
 
@@ -80,7 +80,7 @@ def regularize(
     }
     total, values = rendering.opacity.new_zeros(()), {}
     for name, term in terms.items():
-        schedule: Schedule = getattr(config, name)
+        schedule: AnySchedule = getattr(config, name)
         weight = schedule.at(step, steps)
         if weight > 0:
             value = term()

@@ -1,7 +1,6 @@
 """Numbers that change over training: piecewise linear in steps, in epochs, or in the fraction of the run."""
 
 import bisect
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
@@ -25,13 +24,11 @@ class Schedule(Config):
     def at(self, step: int, steps: int = 1, epoch: int = 0) -> float:
         """The value at an optimiser step of a run of `steps`."""
         position = {"step": step, "epoch": epoch, "run": step / max(1, steps)}[self.unit]
-        right = bisect.bisect_right([knot for knot, _ in self.knots], position)
-        if right == 0:
+        if len(self.knots) == 1:
             return self.knots[0][1]
-        if right == len(self.knots):
-            return self.knots[-1][1]
-        (start, low), (end, high) = self.knots[right - 1 : right + 1]
-        return low + (high - low) * ((position - start) / (end - start))
+        right = bisect.bisect_right([knot for knot, _ in self.knots], position)
+        right = min(max(right, 1), len(self.knots) - 1)
+        return between(*self.knots[right - 1], *self.knots[right], position)
 
 
 def constant(value: float) -> Schedule:
@@ -39,21 +36,36 @@ def constant(value: float) -> Schedule:
     return Schedule(knots=((0.0, value),))
 
 
-def official(spec: Sequence[float]) -> Schedule:
-    """A schedule in threestudio's list form: [v0, v1, end], [start, v0, v1, end] or [start, v0, v1, e1, v2, e2, ...].
+class OfficialSchedule(Config):
+    """threestudio's list form: [v0, v1, end], [start, v0, v1, end] or [start, v0, v1, e1, v2, e2, ...].
 
-    An integer end counts optimiser steps, a float end counts epochs.
+    A segment begins at a step; it runs in optimiser steps where its end is an integer, in epochs where that is a float.
     """
-    if len(spec) == 3:
-        spec = [0, *spec]
-    if len(spec) < 4 or len(spec) % 2:
-        raise ValueError(
-            f"{list(spec)} is no schedule; write a number, [v0, v1, end] or [start, v0, v1, end, v2, end2]"
-        )
-    start, first, *rest = spec
-    knots = [(float(start), float(first))]
-    knots += [(float(end), float(value)) for value, end in zip(rest[::2], rest[1::2], strict=True)]
-    return Schedule(knots=tuple(knots), unit="step" if isinstance(spec[-1], int) else "epoch")
+
+    spec: tuple[int | float, ...]
+
+    @model_validator(mode="after")
+    def _has_whole_segments(self) -> Self:
+        if len(self.spec) < 3 or (len(self.spec) > 3 and len(self.spec) % 2):
+            raise ValueError(
+                f"{list(self.spec)} is no schedule; write a number, [v0, v1, end] or [start, v0, v1, end, v2, end2]"
+            )
+        return self
+
+    def at(self, step: int, steps: int = 1, epoch: int = 0) -> float:
+        """The value at an optimiser step; how many there will be does not matter."""
+        start, first, *rest = self.spec if len(self.spec) > 3 else (0, *self.spec)
+        low, high, end = first, rest[0], rest[1]
+        for value, later in zip(rest[2::2], rest[3::2], strict=True):
+            if end <= step:
+                start, low, high, end = end, high, value, later
+        return between(start, low, end, high, step if isinstance(end, int) else epoch)
+
+
+def between(start: float, low: float, end: float, high: float, position: float) -> float:
+    """low + (high - low) clip((position - start) / (end - start), 0, 1); a jump is behind us once it is reached."""
+    passed = (position - start) / (end - start) if end != start else float(position >= end)
+    return low + (high - low) * min(max(passed, 0.0), 1.0)
 
 
 def _read(value: Any) -> Any:
@@ -62,9 +74,10 @@ def _read(value: Any) -> Any:
     if isinstance(value, int | float):
         return constant(float(value))
     if isinstance(value, list | tuple):
-        return official(value)
+        return {"spec": value}
     return value
 
 
 # In a config: a number, an official list, or {knots: [[0, 0.6], [0.7, 0.2]]} over the run.
-Scheduled = Annotated[Schedule, BeforeValidator(_read)]
+AnySchedule = Schedule | OfficialSchedule
+Scheduled = Annotated[AnySchedule, BeforeValidator(_read)]

@@ -41,7 +41,7 @@ from scaledreamer.training.priors.view_prompts import perp_neg, view_dependent, 
 from scaledreamer.training.prompts import CorpusConfig, PropsCorpus, draw_prompts, read_corpus
 from scaledreamer.training.regularizers import RegularizerConfig, regularize
 from scaledreamer.training.schedules import Scheduled, constant
-from scaledreamer.training.views import ViewsConfig, sample_views
+from scaledreamer.training.views import SidesConfig, ViewsConfig, sample_views
 
 
 class DistillConfig(Config):
@@ -60,6 +60,7 @@ class DistillConfig(Config):
     pixels: Scheduled = constant(64)  # along a picture's side
     prompts: PositiveInt = 1  # a process and step
     view_dependent: bool = False  # tell the prior which side a camera sees: front, side, back or from above
+    sides: SidesConfig = SidesConfig()
     perp_neg: float = 0.0  # strength of Perp-Neg between those sides; official -0.5, 0: off
     preview: tuple[str, ...] = ()  # prompts of the preview strip
     preview_distance: PositiveFloat = 3.0  # object units
@@ -133,8 +134,8 @@ class DistillTask(Task):
             return Texts(plain, self.uncond, plain)
         sides = view_texts(self.prior, prompts)
         if not self.config.perp_neg:
-            return Texts(view_dependent(sides, camera), self.uncond, plain)
-        positive, negatives = perp_neg(sides, self.uncond, camera, self.config.perp_neg)
+            return Texts(view_dependent(sides, camera, self.config.sides), self.uncond, plain)
+        positive, negatives = perp_neg(sides, self.uncond, camera, self.config.perp_neg, self.config.sides)
         return Texts(positive, self.uncond, plain, negatives)
 
     def extra_state(self) -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ class ViewsConfig(Config):
     fovy_deg: Range = (40.0, 40.0)
     relative_distance: bool = False  # distance is multiplied by 1 / tan(fovy / 2) (MVDream)
     elevation_law: ElevationLaw = "angle"
+    spread: Literal["batch", "object"] = "batch"  # single views: azimuths evenly over the batch, or each anywhere
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def sample_views(config: ViewsConfig, objects: int, rng: torch.Generator) -> Cam
 
 def place(config: ViewsConfig, draws: Draws) -> Camera:
     """The cameras for given draws: one elevation, distance and fovy an object; azimuths evenly around it, or, with one
-    view, evenly over the objects of the batch.
+    view, evenly over the objects of the batch unless `spread` says otherwise.
     """
     objects, views = len(draws.elevation), config.views
     low, high = config.elevation_deg
@@ -64,7 +65,7 @@ def place(config: ViewsConfig, draws: Draws) -> Camera:
     distance = between(config.distance, draws.distance)
     if config.relative_distance:
         distance = distance / torch.tan(fovy / 2)
-    if views == 1:
+    if views == 1 and config.spread == "batch":
         turn = (draws.azimuth + torch.arange(objects)) / objects
     else:
         turn = ((draws.azimuth[:, None] + torch.arange(views)) / views).flatten()
@@ -78,15 +79,33 @@ def between(ends: Range, u: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
 
 
 SIDE, FRONT, BACK, OVERHEAD = range(4)
+MARGIN = 1e-3  # degrees; a camera on a threshold is not beyond it, whatever its position has lost in float32
 
 
-def direction_of(camera: Camera, front: float = 30.0, back: float = 30.0, overhead: float = 60.0) -> Int[Tensor, " B"]:
-    """Which view-dependent text a camera asks for: side, front, back or overhead. Thresholds in degrees."""
+class SidesConfig(Config):
+    """Where the front, the back and the view from above begin, strictly."""
+
+    front_deg: float = 30.0
+    back_deg: float = 30.0
+    overhead_deg: float = 60.0
+
+
+OFFICIAL_SIDES = SidesConfig()
+
+
+def azimuth_deg(camera: Camera) -> Float[Tensor, " B"]:
+    """Degrees in [-180, 180], 0 in front."""
+    x, y, _ = camera.position.unbind(-1)
+    return torch.rad2deg(torch.atan2(y, x))
+
+
+def direction_of(camera: Camera, sides: SidesConfig = OFFICIAL_SIDES) -> Int[Tensor, " B"]:
+    """Which view-dependent text a camera asks for: side, front, back or overhead, the later before the earlier."""
     x, y, z = camera.position.unbind(-1)
-    azimuth = torch.rad2deg(torch.atan2(y, x))
-    elevation = torch.rad2deg(torch.asin(z / camera.position.norm(dim=-1)))
-    direction = torch.full_like(azimuth, SIDE, dtype=torch.long)
-    direction[(azimuth > -front) & (azimuth < front)] = FRONT
-    direction[(azimuth > 180 - back) | (azimuth < -180 + back)] = BACK
-    direction[elevation > overhead] = OVERHEAD
+    around = azimuth_deg(camera).abs()
+    elevation = torch.rad2deg(torch.atan2(z, torch.hypot(x, y)))
+    direction = torch.full_like(around, SIDE, dtype=torch.long)
+    direction[around < sides.front_deg - MARGIN] = FRONT
+    direction[around > 180 - sides.back_deg + MARGIN] = BACK
+    direction[elevation > sides.overhead_deg + MARGIN] = OVERHEAD
     return direction

@@ -162,3 +162,41 @@ class TestConv3D:
         centre = torch.tensor([[[0.75, -0.25, -0.75]]])
         assert float(sample_voxels(voxels, centre)) == 1
         assert float(sample_voxels(voxels, centre.flip(-1))) == 0
+
+
+def test_heads_that_do_not_share_the_width_are_refused() -> None:
+    with pytest.raises(ValidationError, match="width 24 does not share out over 16 heads"):
+        TriplaneTransformerConfig(width=24)
+
+
+@every_generator
+def test_a_field_is_a_sequence_of_its_scenes(config: AnyGeneratorConfig) -> None:
+    field = build(config)(text(3))
+    assert [len(scene) for scene in field] == [1, 1, 1] and len(field[1:]) == 2
+    assert torch.equal(field[-1].sdf(points(1)), field[2].sdf(points(1)))
+    for beyond in (3, -4):
+        with pytest.raises(IndexError):
+            field[beyond]
+
+
+@torch.no_grad()
+def test_out_of_training_a_scene_does_not_depend_on_its_place_in_the_batch() -> None:
+    generator = build(SMALL[1]).eval()
+    both = generator(text(2), rng=torch.Generator().manual_seed(3))
+    alone = generator(text(2)[1:], rng=torch.Generator().manual_seed(3))
+    assert torch.allclose(both[1].sdf(points(1)), alone.sdf(points(1)), atol=1e-6)
+    in_training = generator.train()(text(2)[[0, 0]], rng=torch.Generator().manual_seed(3))
+    assert not torch.allclose(in_training[0].sdf(points(1)), in_training[1].sdf(points(1)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_an_untrained_field_may_be_an_ellipsoid(index: int) -> None:
+    axes = (0.3, 0.5, 0.7)
+    config = SMALL[index].model_copy(update={"sphere_bias": axes})
+    generator = build_generator(config)
+    for name, parameter in generator.named_parameters():
+        if "sdf_network" in name or "hypernet" in name:
+            parameter.zero_()
+    on_surface = torch.diag(torch.tensor(axes))[None]
+    assert float(generator(text(1)).sdf(on_surface).abs().max()) < 1e-6

@@ -13,7 +13,9 @@ from scaledreamer.errors import ConfigError, ModelFileError
 from scaledreamer.model import official
 from scaledreamer.model.generators import conv3d, hyper_ingp, prompt_ingp, triplane_transformer
 from scaledreamer.model.layers.hash_grid import HashGridConfig
+from scaledreamer.model.official import triplane
 from scaledreamer.model.rendering import HarmonicBackground, HashGridBackground, HyperBackground
+from scaledreamer.model.text import TextEmbedding
 
 OFFICIAL: dict[str, Any] = json.loads((PARITY / "official_state_dict_keys.json").read_text())
 CONFIGS: dict[str, Config] = {
@@ -95,6 +97,9 @@ def test_a_background_has_the_official_ways_of_its_model() -> None:
         triplane_transformer.TriplaneTransformerConfig(
             width=32, text_width=8, layers=1, heads=2, low_res=2, plane_channels=3, text="global"
         ),
+        triplane_transformer.TriplaneTransformerConfig(
+            width=24, text_width=8, layers=1, heads=3, low_res=2, plane_channels=3, mlp_ratio=2.5, radius=1.5
+        ),
     ],
     ids=lambda config: config.kind,
 )
@@ -146,3 +151,45 @@ def test_what_shapes_cannot_tell_is_asked_for() -> None:
         official.from_state_dict(on_meta("MG15_hyper_iNGP"), grid=HashGridConfig(levels=5))
     with pytest.raises(ConfigError, match="sphere_radius"):
         official.from_state_dict(on_meta("MG15_hyper_iNGP"), sphere_radius=1.0)
+
+
+def hyper(**sizes: Any) -> hyper_ingp.HyperNGP:
+    grid = HashGridConfig(levels=2, log2_entries=6)
+    return hyper_ingp.HyperNGP(hyper_ingp.HyperNGPConfig(text_width=8, width=4, grid=grid, **sizes))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"hidden": 7, "hidden_layers": 3}, {"hidden_layers": 3}),
+        ({"sdf_hidden": (6,), "rgb_hidden": (6, 17)}, {"sdf_hidden": (6,), "rgb_hidden": (6, 17)}),
+    ],
+)
+def test_generated_perceptrons_of_other_depths_are_read_when_they_are_said(
+    sizes: dict[str, Any], said: dict[str, Any]
+) -> None:
+    generator = hyper(**sizes)
+    again = official.from_state_dict(official.to_state_dict(generator), grid=generator.config.grid, **said)
+    assert again.config == generator.config or again.config.sdf_hidden == (6,)
+    text = TextEmbedding(torch.ones(2, 1, 8), torch.ones(2, 8))
+    points = torch.rand(2, 5, 3)
+    assert torch.equal(again(text).sdf(points), generator(text).sdf(points))
+
+
+def test_the_box_in_a_file_is_its_radius_unless_told_otherwise() -> None:
+    state = official.to_state_dict(hyper(radius=1.5))
+    grid = HashGridConfig(levels=2, log2_entries=6)
+    assert official.from_state_dict(state, grid=grid).config.radius == 1.5
+    assert official.from_state_dict(state, grid=grid, radius=0.5).config.radius == 0.5
+
+
+def test_a_harmonic_background_of_any_width_is_read() -> None:
+    background = HarmonicBackground(hidden=(32,))
+    state = {f"background.network.layers.{layer}.weight": background.network[layer].weight for layer in (0, 2)}
+    again = official.background_from_state_dict({**state, triplane_mark(): torch.zeros(1)})
+    look = torch.nn.functional.normalize(torch.rand(1, 2, 2, 3), dim=-1)
+    assert torch.equal(again(look), background(look))
+
+
+def triplane_mark() -> str:
+    return f"geometry.{triplane.MARK}"

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from fixtures import error, fixture, under
+from pydantic import ValidationError
 from torch import Tensor
 
 from scaledreamer.model.cameras import Camera
@@ -130,3 +131,9 @@ def test_training_pictures_samples_and_losses_equal_the_official_ones(monkeypatc
 def test_official_sharpness_is_thirty_and_never_above_eighty() -> None:
     assert official_sharpness(0.340119) == pytest.approx(30.0, abs=1e-3)
     assert official_sharpness(1.0) == 80.0
+
+
+@pytest.mark.parametrize("values", [{"proposals": 1}, {"fine": 1}, {"near": 4.0, "far": 1.0}])
+def test_a_march_without_intervals_is_refused(values: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        VolSDFConfig.model_validate(values)

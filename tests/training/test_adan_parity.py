@@ -27,3 +27,14 @@ def test_the_first_step_without_change_is_the_sign_of_the_gradient() -> None:
     p.grad = torch.tensor([2.0, -0.5, 1e-3])
     Adan([p], lr=0.1, eps=1e-15).step()
     assert torch.allclose(p.detach(), torch.tensor([-0.1, 0.1, -0.1]))
+
+
+def test_a_gradient_that_comes_late_is_corrected_for_the_steps_of_its_group() -> None:
+    early, late = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+    optimizer = Adan([early, late], lr=0.1, eps=1e-15)
+    for step in range(4):
+        early.grad = torch.ones(1)
+        late.grad = torch.ones(1) if step == 3 else None
+        optimizer.step()
+    m, n = (1 - 0.98) / (1 - 0.98**4), (1 - 0.99) / (1 - 0.99**4)
+    assert late.item() == pytest.approx(-0.1 * m / n**0.5, rel=1e-4)

@@ -76,7 +76,7 @@ def test_optimisers_and_rates_are_the_published_ones() -> None:
     for name in ("mg15-hyper-ingp", "at2520-conv3d", "df415-conv3d"):
         optimizer = published(name).loop.optimizer
         assert isinstance(optimizer, AdamConfig) and (optimizer.lr, optimizer.betas) == (0.004, (0.0, 0.99))
-    for name, lr in (("cp100k-conv3d", 0.004), ("dl17k-triplane", 2e-4)):
+    for name, lr in (("cp100k-conv3d", 0.004), ("dl17k-triplane", 2e-4), ("dl17k-triplane-1gpu", 2e-4)):
         adan = published(name).loop.optimizer
         assert isinstance(adan, AdanConfig) and (adan.lr, adan.eps) == (lr, 1e-15)
     assert published("cp100k-conv3d").loop.lr_factors == {"background": 0.25}

@@ -8,16 +8,41 @@ from fixtures import PARITY
 from pydantic import TypeAdapter
 
 from scaledreamer.training.priors.process import scaled_linear
-from scaledreamer.training.schedules import Schedule, Scheduled
+from scaledreamer.training.schedules import AnySchedule, Scheduled
 
 CASES = json.loads((PARITY / "schedules.json").read_text())
-SCHEDULE: TypeAdapter[Schedule] = TypeAdapter(Scheduled)
+SCHEDULE: TypeAdapter[AnySchedule] = TypeAdapter(Scheduled)
 
 
 @pytest.mark.parametrize("case", CASES["C"], ids=lambda case: f"{case['spec']}@{case['global_step']}")
 def test_scheduled_numbers_equal_the_official_ones(case: dict[str, float]) -> None:
     schedule = SCHEDULE.validate_python(case["spec"])
     assert schedule.at(case["global_step"], epoch=case["epoch"]) == pytest.approx(case["value"], rel=1e-15, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("spec", "step", "epoch", "value"),
+    [
+        ([0, 0.1, 0.41, 1000], 1000, 0, 0.1 + (0.41 - 0.1)),  # not 0.41: one less in thousandths
+        ([0, 1.0, 2.0, 5.0, 3.0, 10.0], 2, 7, 2.0),  # the segment is chosen by step, and runs in epochs
+        ([0, 1.0, 0.5, 10.0, 0.1, 20.0], 50, 4, 0.5),
+        ([0, 1.0, 0.5, 10, 0.1, 20.0], 15, 3, 0.5),
+        ([100, 0, 1, 50], 70, 0, 0.6),
+        ([5, 2.0, 1.0, 5], 4, 0, 2.0),
+        ([5, 2.0, 1.0, 5], 5, 0, 1.0),
+    ],
+)
+def test_odd_lists_follow_the_official_rule(spec: list[float], step: int, epoch: int, value: float) -> None:
+    schedule = SCHEDULE.validate_python(spec)
+    assert schedule.at(step, epoch=epoch) == value
+    again = SCHEDULE.validate_json(json.dumps(schedule.model_dump(mode="json")))
+    assert again == schedule, "steps stay steps and epochs epochs in a saved config"
+
+
+@pytest.mark.parametrize("spec", [[1, 2], [0, 1, 2, 3, 4]])
+def test_a_list_of_another_length_is_refused(spec: list[float]) -> None:
+    with pytest.raises(ValueError, match="is no schedule"):
+        SCHEDULE.validate_python(spec)
 
 
 def test_step_windows_equal_the_official_ones() -> None:

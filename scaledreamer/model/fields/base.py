@@ -1,5 +1,6 @@
 """The field interface: a function of space, B scenes at once, that says where matter is and what colour it has."""
 
+import operator
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Self
@@ -44,12 +45,20 @@ class Field(ABC):
 
     @abstractmethod
     def __getitem__(self, index: int | slice) -> Self:
-        """Some of the scenes; an integer gives a field of one scene."""
+        """Some of the scenes; an integer gives a field of one scene, and IndexError beyond the last."""
 
     def lattice(self, x: Float[Tensor, " X"], y: Float[Tensor, " Y"], z: Float[Tensor, " Z"]) -> FieldSample:
         """The field at every node of a lattice, nodes in C order (z fastest); a field may know a faster way."""
         nodes = torch.stack(torch.meshgrid(x, y, z, indexing="ij"), dim=-1).reshape(1, -1, 3)
         return self.query(nodes.expand(len(self), -1, -1))
+
+
+def scenes(index: int | slice, count: int) -> slice:
+    """One scene, or some, of `count` as a slice. Raises IndexError beyond the last, so that a field can be iterated."""
+    if isinstance(index, slice):
+        return index
+    place = range(count)[operator.index(index)]
+    return slice(place, place + 1)
 
 
 def sdf_gradient(

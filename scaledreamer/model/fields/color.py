@@ -15,3 +15,5 @@ def activate_color(raw: Tensor, activation: ColorActivation) -> Tensor:
             return torch.sigmoid(raw)
         case "sigmoid-mipnerf":
             return torch.sigmoid(raw) * 1.002 - 0.001
+        case _:
+            raise ValueError(f"unknown colour activation {activation!r}; choose 'sigmoid' or 'sigmoid-mipnerf'")

@@ -6,16 +6,23 @@ from collections.abc import Sequence
 import torch
 from einops import rearrange
 from jaxtyping import Float
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scaledreamer.model.fields.color import ColorActivation, activate_color
 from scaledreamer.model.layers.mlp import bias_free
 
+# What an untrained field shows: a ball of this radius, or an ellipsoid with these half axes, in object units.
+Bias = NonNegativeFloat | tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 
-def ball_distance(points: Float[Tensor, "*B 3"], radius: float) -> Float[Tensor, "*B 1"]:
-    """|p| - radius: the distance that every official field starts from."""
-    distance: Tensor = points.norm(dim=-1, keepdim=True) - radius
+
+def ball_distance(points: Float[Tensor, "*B 3"], bias: Bias) -> Float[Tensor, "*B 1"]:
+    """|p| - radius, or |p / half axes| - 1: the distance that every official field starts from."""
+    if isinstance(bias, tuple):
+        stretched: Tensor = (points / torch.tensor(bias).to(points)).norm(dim=-1, keepdim=True) - 1
+        return stretched
+    distance: Tensor = points.norm(dim=-1, keepdim=True) - bias
     return distance
 
 
@@ -40,7 +47,7 @@ class SeparateHeads(Decoder):
     """
 
     def __init__(
-        self, sdf_sizes: Sequence[int], rgb_sizes: Sequence[int], sphere_bias: float, color: ColorActivation
+        self, sdf_sizes: Sequence[int], rgb_sizes: Sequence[int], sphere_bias: Bias, color: ColorActivation
     ) -> None:
         super().__init__()
         self.sdf_network, self.rgb_network = bias_free(sdf_sizes), bias_free(rgb_sizes)
@@ -64,7 +71,7 @@ class SummedPlanes(Decoder):
     One more hidden layer, then distance (plus |p| - sphere_bias, cut by the ball `ball`) and colour.
     """
 
-    def __init__(self, channels: int, hidden: int, sphere_bias: float, ball: float, color: ColorActivation) -> None:
+    def __init__(self, channels: int, hidden: int, sphere_bias: Bias, ball: float, color: ColorActivation) -> None:
         super().__init__()
         self.hidden = nn.Linear(channels, hidden)
         self.out = nn.Linear(hidden, 4)
@@ -77,8 +84,7 @@ class SummedPlanes(Decoder):
     ) -> tuple[Float[Tensor, "*B 1"], Float[Tensor, "*B 3"]]:
         """Summed readings to distance and colour."""
         raw = self.out(F.silu(self.hidden(F.silu(summed))))
-        radius = points.norm(dim=-1, keepdim=True)
-        sdf = torch.maximum(raw[..., :1] + radius - self.sphere_bias, radius - self.ball)
+        sdf = torch.maximum(raw[..., :1] + ball_distance(points, self.sphere_bias), ball_distance(points, self.ball))
         return sdf, activate_color(raw[..., 1:], self.color)
 
     def decode(

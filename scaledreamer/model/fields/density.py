@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scaledreamer.model.fields.base import FINITE_DIFFERENCE, Field, FieldSample
+from scaledreamer.model.fields.base import FINITE_DIFFERENCE, Field, FieldSample, scenes
 from scaledreamer.model.fields.color import ColorActivation, activate_color
 from scaledreamer.model.fields.decoders import ball_distance
 from scaledreamer.model.layers.hash_grid import HashGrid
@@ -50,9 +50,9 @@ class DensityField(Field):
         return self.scenes
 
     def __getitem__(self, index: int | slice) -> Self:
-        scenes = range(self.scenes)[index : index + 1 or None] if isinstance(index, int) else range(self.scenes)[index]
+        some = range(self.scenes)[scenes(index, self.scenes)]
         return type(self)(
-            self.networks, len(scenes), self.bound, self.blob, self.blob_radius, self.level, self.color
+            self.networks, len(some), self.bound, self.blob, self.blob_radius, self.level, self.color
         )  # fmt: skip
 
     def query(self, points: Float[Tensor, "B N 3"]) -> FieldSample:

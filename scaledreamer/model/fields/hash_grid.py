@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scaledreamer.model.fields.base import Field, FieldSample
+from scaledreamer.model.fields.base import Field, FieldSample, scenes
 from scaledreamer.model.fields.color import ColorActivation, activate_color
-from scaledreamer.model.fields.decoders import ball_distance
+from scaledreamer.model.fields.decoders import Bias, ball_distance
 from scaledreamer.model.layers.hash_grid import HashGrid
 from scaledreamer.model.layers.mlp import generated_mlp
 
@@ -19,7 +19,7 @@ class HashGridField(Field):
     """B scenes as the weights of two MLPs each. Beyond [-bound, bound]^3 the grid repeats itself."""
 
     def __init__(
-        self, grid: HashGrid, sdf_weights: Weights, rgb_weights: Weights, bound: float, sphere_bias: float,
+        self, grid: HashGrid, sdf_weights: Weights, rgb_weights: Weights, bound: float, sphere_bias: Bias,
         color: ColorActivation,
     ) -> None:  # fmt: skip
         self.grid, self.sdf_weights, self.rgb_weights = grid, sdf_weights, rgb_weights
@@ -33,8 +33,8 @@ class HashGridField(Field):
         return len(self.sdf_weights[0])
 
     def __getitem__(self, index: int | slice) -> Self:
-        scenes = slice(index, index + 1 or None) if isinstance(index, int) else index
-        sdf, rgb = ([weight[scenes] for weight in weights] for weights in (self.sdf_weights, self.rgb_weights))
+        some = scenes(index, len(self))
+        sdf, rgb = ([weight[some] for weight in weights] for weights in (self.sdf_weights, self.rgb_weights))
         return type(self)(self.grid, sdf, rgb, self.bound, self.sphere_bias, self.color)
 
     def query(self, points: Float[Tensor, "B N 3"]) -> FieldSample:

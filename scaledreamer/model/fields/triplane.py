@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from scaledreamer.model.fields.base import Field, FieldSample
+from scaledreamer.model.fields.base import Field, FieldSample, scenes
 from scaledreamer.model.fields.color import ColorActivation
-from scaledreamer.model.fields.decoders import Decoder, SeparateHeads, SummedPlanes
+from scaledreamer.model.fields.decoders import Bias, Decoder, SeparateHeads, SummedPlanes
 
 # Plane 0 is read at (u, v) = (x, y), plane 1 at (x, z), plane 2 at (z, y); u runs along the width, v along the height.
 PLANE_AXES = ((0, 1), (0, 2), (2, 1))
@@ -42,7 +42,7 @@ class TriplaneField(Field):
         sdf_weights: Sequence[Tensor],
         rgb_weights: Sequence[Tensor],
         radius: float = 2.0,
-        sphere_bias: float = 0.8,
+        sphere_bias: Bias = 0.8,
         color: ColorActivation = "sigmoid-mipnerf",
     ) -> "TriplaneField":
         """An official field from its planes and the [out, in] matrices of its two bias-free MLPs."""
@@ -63,8 +63,7 @@ class TriplaneField(Field):
         return len(self.planes)
 
     def __getitem__(self, index: int | slice) -> Self:
-        planes = self.planes[index : index + 1 or None] if isinstance(index, int) else self.planes[index]
-        return type(self)(planes, self.decoder, self.bound)
+        return type(self)(self.planes[scenes(index, len(self))], self.decoder, self.bound)
 
     def query(self, points: Float[Tensor, "B N 3"]) -> FieldSample:
         return FieldSample(*self.decoder.decode(sample_planes(self.planes, points / self.bound), points))

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from scaledreamer.model.fields.base import Field, FieldSample
+from scaledreamer.model.fields.base import Field, FieldSample, scenes
 from scaledreamer.model.fields.decoders import Decoder
 
 
@@ -33,8 +33,7 @@ class VoxelField(Field):
         return len(self.voxels)
 
     def __getitem__(self, index: int | slice) -> Self:
-        voxels = self.voxels[index : index + 1 or None] if isinstance(index, int) else self.voxels[index]
-        return type(self)(voxels, self.decoder, self.bound)
+        return type(self)(self.voxels[scenes(index, len(self))], self.decoder, self.bound)
 
     def query(self, points: Float[Tensor, "B N 3"]) -> FieldSample:
         return FieldSample(*self.decoder.decode(self._readings(points), points))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from scaledreamer.config import Config
 from scaledreamer.model.fields.color import ColorActivation
-from scaledreamer.model.fields.decoders import SeparateHeads
+from scaledreamer.model.fields.decoders import Bias, SeparateHeads
 from scaledreamer.model.fields.voxel import VoxelField
 from scaledreamer.model.generators.base import Generator
 from scaledreamer.model.layers.style_conv import FullyConnected, NoiseMode, StyledConv, ToVoxels, double
@@ -49,7 +49,7 @@ class Conv3DConfig(Config):
     hidden: PositiveInt = 64
     hidden_layers: PositiveInt = 1
     radius: PositiveFloat = 2.0  # the box is [-radius, radius]^3
-    sphere_bias: PositiveFloat = 0.8  # radius of the ball that an untrained field shows
+    sphere_bias: Bias = 0.8  # radius of the ball that an untrained field shows
     color: ColorActivation = "sigmoid"
 
     @property
@@ -137,13 +137,15 @@ class Conv3D(Generator):
     ) -> VoxelField:
         """One field of B scenes. `noise` steers the style; where it is missing it is drawn from `rng`.
 
-        With `rng` the layers' noise is drawn too, as the official code does in training and at test. Without either
-        all noise is zero (the official fixed-prompt mode has such a style), so a prompt has one field.
+        With `rng` the layers' noise is drawn too, as the official code does in training and at test; outside training
+        one draw serves all scenes (the official style at test is one vector too). Without either all noise is zero (the
+        official fixed-prompt mode has such a style), so a prompt has one field.
         """
         if noise is None:
             noise = text.pooled.new_zeros(len(text), self.config.noise_width)
             if rng is not None:
-                noise = torch.randn(noise.shape, generator=rng, device=rng.device).to(noise)
+                drawn = noise.shape if self.training else (1, self.config.noise_width)
+                noise = torch.randn(drawn, generator=rng, device=rng.device).to(noise).expand_as(noise)
         voxels = self.voxels(self.mapping(noise, text.pooled * self.config.text_scale), rng)
         return VoxelField(voxels, self.decoder, self.config.radius)
 

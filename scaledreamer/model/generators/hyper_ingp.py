@@ -13,6 +13,7 @@ from torch import Tensor
 
 from scaledreamer.config import Config
 from scaledreamer.model.fields.color import ColorActivation
+from scaledreamer.model.fields.decoders import Bias
 from scaledreamer.model.fields.hash_grid import HashGridField
 from scaledreamer.model.generators.base import Generator
 from scaledreamer.model.layers.hash_grid import HashGrid, HashGridConfig
@@ -30,8 +31,10 @@ class HyperNGPConfig(Config):
     grid: HashGridConfig = HashGridConfig()
     hidden: PositiveInt = 64  # of the generated perceptrons
     hidden_layers: PositiveInt = 1
+    sdf_hidden: tuple[PositiveInt, ...] | None = None  # where the two differ: widths of each one's hidden layers
+    rgb_hidden: tuple[PositiveInt, ...] | None = None
     radius: PositiveFloat = 2.0  # the box is [-radius, radius]^3
-    sphere_bias: PositiveFloat = 0.5  # radius of the ball that an untrained field shows
+    sphere_bias: Bias = 0.5  # radius of the ball that an untrained field shows
     color: ColorActivation = "sigmoid"
 
 
@@ -44,9 +47,11 @@ class HyperNGP(Generator):
     def __init__(self, config: HyperNGPConfig) -> None:
         super().__init__()
         self.config: HyperNGPConfig = config
-        inner = [config.grid.width, *[config.hidden] * config.hidden_layers]
+        same = (config.hidden,) * config.hidden_layers
+        sdf, rgb = (same if widths is None else widths for widths in (config.sdf_hidden, config.rgb_hidden))
+        sizes = [[config.grid.width, *sdf, 1], [config.grid.width, *rgb, 3]]
         self.grid = HashGrid(config.grid)
-        self.hypernet = Hypernetwork(config.text_width, config.width, config.layers, [[*inner, 1], [*inner, 3]])
+        self.hypernet = Hypernetwork(config.text_width, config.width, config.layers, sizes)
 
     def forward(
         self, text: TextEmbedding, noise: Float[Tensor, "B Z"] | None = None, rng: torch.Generator | None = None

@@ -5,17 +5,17 @@ typed options for small models.
 """
 
 import itertools
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Bool, Float
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from scaledreamer.config import Config
 from scaledreamer.model.fields.color import ColorActivation
-from scaledreamer.model.fields.decoders import Decoder, SeparateHeads, SummedPlanes
+from scaledreamer.model.fields.decoders import Bias, Decoder, SeparateHeads, SummedPlanes
 from scaledreamer.model.fields.triplane import TriplaneField
 from scaledreamer.model.generators.base import Generator
 from scaledreamer.model.layers.attention import Attention
@@ -49,7 +49,7 @@ class TriplaneTransformerConfig(Config):
     text: Literal["local", "global"] = "local"  # cross-attention to all tokens, or the pooled vector as one more token
     layers: PositiveInt = 12
     heads: PositiveInt = 16
-    mlp_ratio: PositiveInt = 4
+    mlp_ratio: PositiveFloat = 4.0  # of the MLPs' hidden width
     low_res: PositiveInt = 32  # tokens along a plane's side
     plane_channels: PositiveInt = 32
     upsample: tuple[PositiveInt, ...] = ()  # channels of stride-2 steps before the last one; official: none
@@ -57,8 +57,21 @@ class TriplaneTransformerConfig(Config):
     identity_start: bool = False  # tokens of unit variance, blocks that add nothing yet: places are told apart at once
     decoder: Annotated[SeparateHeadsConfig | SummedPlanesConfig, Field(discriminator="kind")] = SeparateHeadsConfig()
     radius: PositiveFloat = 2.0  # the box is [-radius, radius]^3
-    sphere_bias: PositiveFloat = 0.8  # radius of the ball that an untrained field shows
+    sphere_bias: Bias = 0.8  # radius of the ball that an untrained field shows
     color: ColorActivation = "sigmoid-mipnerf"
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(
+                f"width {self.width} does not share out over {self.heads} heads; choose heads that divide it"
+            )
+        return self
+
+    @property
+    def mlp_width(self) -> int:
+        """Of the MLPs' hidden layer."""
+        return round(self.mlp_ratio * self.width)
 
     @property
     def high_res(self) -> int:
@@ -90,9 +103,7 @@ class LocalBlock(Block):
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width, NORM_EPS) for _ in range(3))
         self.cross_attention = Attention(width, config.heads, config.text_width)
         self.self_attention = Attention(width, config.heads)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, config.mlp_ratio * width), nn.GELU(), nn.Linear(config.mlp_ratio * width, width)
-        )
+        self.mlp = nn.Sequential(nn.Linear(width, config.mlp_width), nn.GELU(), nn.Linear(config.mlp_width, width))
 
     def forward(
         self, x: Float[Tensor, "B N D"], text: Float[Tensor, "B L E"], mask: Bool[Tensor, "B L"] | None
@@ -115,7 +126,7 @@ class GlobalBlock(Block):
         self.norm2, self.norm3 = (nn.LayerNorm(width, NORM_EPS) for _ in range(2))
         self.self_attention = Attention(width, config.heads)
         self.mlp = nn.Sequential(
-            nn.GELU(), nn.Linear(width, config.mlp_ratio * width), nn.GELU(), nn.Linear(config.mlp_ratio * width, width)
+            nn.GELU(), nn.Linear(width, config.mlp_width), nn.GELU(), nn.Linear(config.mlp_width, width)
         )
 
     def forward(

@@ -76,6 +76,7 @@ class StyledConv(nn.Module):
             return self.noise_const[None, None]
         if self.noise == "none" or rng is None:
             return self.noise_const.new_zeros(1, 1, 1, 1, 1)
+        scenes = scenes if self.training else 1  # so that a scene does not depend on its place in a batch
         return torch.randn(scenes, 1, *self.noise_const.shape, generator=rng, device=rng.device).to(self.noise_const)
 
 

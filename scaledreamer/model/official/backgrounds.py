@@ -49,7 +49,7 @@ def background_from_state_dict(state_dict: State, **overrides: Any) -> Backgroun
         raise refuse_kind("background", state_dict, f"neither background.{HYPER_MARK} nor background.{MARK}")
     if state[MARK].shape[1] == HARMONICS:
         beside = {} if triplane.MARK in geometry else {"color": "sigmoid", "random_color": 0.5}
-        config = configure(HarmonicBackgroundConfig, beside, overrides)
+        config = configure(HarmonicBackgroundConfig, {**mlp_sizes(state, "network"), **beside}, overrides)
         with torch.device("meta"):
             background = build_background(config)
         return fill(background, state, RENAMES, {ENCODING})
@@ -59,7 +59,9 @@ def background_from_state_dict(state_dict: State, **overrides: Any) -> Backgroun
 def _hyper(state: State, overrides: dict[str, Any]) -> HyperBackground:
     config = configure(HyperBackgroundConfig, hypernet_sizes(state), overrides)
     if "hidden" not in overrides:
-        config = config.model_copy(update={"hidden": generated_hidden(state, config.grid, networks=1, outputs=3)})
+        config = config.model_copy(
+            update={"hidden": generated_hidden(state, config.grid, config.hidden_layers, networks=1, outputs=3)}
+        )
     with torch.device("meta"):
         background = HyperBackground(config)
     return fill(background, state, GRID)

@@ -5,7 +5,17 @@ from typing import Any
 import torch
 
 from scaledreamer.model.generators.conv3d import COARSEST, Conv3D, Conv3DConfig
-from scaledreamer.model.official.keys import BBOX, Renames, State, configure, fill, mlp_sizes, network, written
+from scaledreamer.model.official.keys import (
+    BBOX,
+    Renames,
+    State,
+    configure,
+    fill,
+    mlp_sizes,
+    network,
+    radius_of,
+    written,
+)
 
 SPACE = "space_generator."
 FIRST, BLOCKS = SPACE + "synthesis.first_block.", SPACE + "synthesis.blocks."
@@ -37,6 +47,7 @@ def read(state: State, overrides: dict[str, Any]) -> Conv3D:
         "bias_resolution": COARSEST << biased,
         "voxel_channels": state[FIRST + "torgb.weight"].shape[0],
         **mlp_sizes(state, "sdf_network"),
+        **radius_of(state),
     }
     config = configure(Conv3DConfig, sizes, overrides)
     with torch.device("meta"):

@@ -8,7 +8,18 @@ from scaledreamer.errors import ModelFileError
 from scaledreamer.model.generators.hyper_ingp import HyperNGP, HyperNGPConfig
 from scaledreamer.model.generators.prompt_ingp import PromptNGP, PromptNGPConfig
 from scaledreamer.model.layers.hash_grid import HashGridConfig
-from scaledreamer.model.official.keys import BBOX, GRID, Renames, State, configure, fill, mlp_sizes, network, written
+from scaledreamer.model.official.keys import (
+    BBOX,
+    GRID,
+    Renames,
+    State,
+    configure,
+    fill,
+    mlp_sizes,
+    network,
+    radius_of,
+    written,
+)
 
 HYPER_MARK, PROMPT_MARK = "hypernet.layers.0.weight", "density_network.layers.0.weight"
 PROMPT_RENAMES: Renames = (
@@ -26,27 +37,30 @@ def hypernet_sizes(state: State) -> dict[str, int]:
     return {"text_width": text_width, "width": width, "layers": len(linear) - 1}
 
 
-def generated_hidden(state: State, grid: HashGridConfig, networks: int, outputs: int) -> int:
-    """Width of the one hidden layer of the generated perceptrons, from the number of weights that are written.
+def generated_hidden(state: State, grid: HashGridConfig, layers: int, networks: int, outputs: int) -> int:
+    """Width of the hidden layers of the generated perceptrons, from the number of weights that are written.
 
-    There are (networks x features + outputs) x hidden of them; no shape tells the grid's features, nor deeper layers.
+    There are (networks features + outputs) h + networks (layers - 1) h^2; no shape tells the grid's features, nor how
+    many layers there are.
     """
     last = max(int(key.split(".")[2]) for key in state if key.startswith("hypernet.layers."))
     count = state[f"hypernet.layers.{last}.weight"].shape[0]
-    hidden, rest = divmod(count, networks * grid.width + outputs)
-    if rest:
-        raise ModelFileError(
-            f"{count} generated weights do not fit a hash grid of {grid.width} features and one hidden layer; "
-            "override the sizes: grid=HashGridConfig(...), hidden=..., hidden_layers=..."
-        )
-    return hidden
+    linear, square = networks * grid.width + outputs, networks * (layers - 1)
+    for hidden in range(1, count // linear + 1):
+        if linear * hidden + square * hidden**2 == count:
+            return hidden
+    raise ModelFileError(
+        f"{count} generated weights do not fit a hash grid of {grid.width} features and {layers} hidden layer(s) of "
+        "one width; override the sizes: grid=HashGridConfig(...), hidden=..., hidden_layers=..., sdf_hidden, rgb_hidden"
+    )
 
 
 def read_hyper(state: State, overrides: dict[str, Any]) -> HyperNGP:
     """The Hyper-iNGP of these keys (without `geometry.`)."""
-    config = configure(HyperNGPConfig, hypernet_sizes(state), overrides)
-    if "hidden" not in overrides:
-        config = config.model_copy(update={"hidden": generated_hidden(state, config.grid, networks=2, outputs=4)})
+    config = configure(HyperNGPConfig, {**hypernet_sizes(state), **radius_of(state)}, overrides)
+    if not overrides.keys() & {"hidden", "sdf_hidden", "rgb_hidden"}:
+        hidden = generated_hidden(state, config.grid, config.hidden_layers, networks=2, outputs=4)
+        config = config.model_copy(update={"hidden": hidden})
     with torch.device("meta"):
         generator = HyperNGP(config)
     return fill(generator, state, GRID, {BBOX})
@@ -59,7 +73,7 @@ def write_hyper(generator: HyperNGP) -> State:
 
 def read_prompt(state: State, overrides: dict[str, Any]) -> PromptNGP:
     """The prompt-specific iNGP of these keys (without `geometry.`)."""
-    config = configure(PromptNGPConfig, mlp_sizes(state, "density_network"), overrides)
+    config = configure(PromptNGPConfig, {**mlp_sizes(state, "density_network"), **radius_of(state)}, overrides)
     with torch.device("meta"):
         generator = PromptNGP(config)
     return fill(generator, state, PROMPT_RENAMES, {BBOX})

@@ -37,6 +37,12 @@ def parts(state: State) -> tuple[State, State, State]:
     return found["geometry"], found["background"], found["renderer"]
 
 
+def radius_of(state: State) -> dict[str, float]:
+    """The radius that the box in a checkpoint says; nothing where there is none, or no numbers in it."""
+    box = state.get(BBOX)
+    return {} if box is None or box.is_meta else {"radius": float(box.abs().max())}
+
+
 def mlp_sizes(state: State, name: str) -> dict[str, int]:
     """Width and number of the hidden layers of an MLP, from its weights."""
     layers = sorted(key for key in state if key.startswith(f"{name}.layers."))

@@ -9,7 +9,17 @@ from scaledreamer.model.generators.triplane_transformer import (
     TriplaneTransformer,
     TriplaneTransformerConfig,
 )
-from scaledreamer.model.official.keys import BBOX, Renames, State, configure, fill, mlp_sizes, network, written
+from scaledreamer.model.official.keys import (
+    BBOX,
+    Renames,
+    State,
+    configure,
+    fill,
+    mlp_sizes,
+    network,
+    radius_of,
+    written,
+)
 
 HEADS = 16  # shapes cannot tell the number of heads
 SPACE = "space_generator."
@@ -41,10 +51,11 @@ def read(state: State, overrides: dict[str, Any]) -> TriplaneTransformer:
         "text": "local" if local else "global",
         "layers": len({key.split(".")[2] for key in state if key.startswith(SPACE + "layers.")}),
         "heads": HEADS,
-        "mlp_ratio": state[f"{SPACE}layers.0.{up}"].shape[0] // width,
+        "mlp_ratio": state[f"{SPACE}layers.0.{up}"].shape[0] / width,
         "low_res": round((tokens / 3) ** 0.5),
         "plane_channels": state[SPACE + "deconv.weight"].shape[1],
         "decoder": SeparateHeadsConfig(**mlp_sizes(state, "sdf_network")),
+        **radius_of(state),
     }
     config = configure(TriplaneTransformerConfig, sizes, overrides)
     with torch.device("meta"):

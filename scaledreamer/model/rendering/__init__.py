@@ -38,7 +38,7 @@ def build_background(config: AnyBackgroundConfig) -> Background:
         case PlainBackgroundConfig(color=color, random_color=share):
             return PlainBackground(color, share)
         case HarmonicBackgroundConfig(color=activation, random_color=share):
-            return HarmonicBackground(activation, share)
+            return HarmonicBackground(activation, share, (config.hidden,) * config.hidden_layers)
         case HashGridBackgroundConfig():
             return HashGridBackground(config)
         case HyperBackgroundConfig():

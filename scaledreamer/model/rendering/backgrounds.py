@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import torch
 from jaxtyping import Float
 from pydantic import Field as Limits
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from scaledreamer.config import Config
@@ -28,6 +29,8 @@ class HarmonicBackgroundConfig(Config):
     """The defaults are those of the official triplane model; 3DConv-Net has sigmoid and half of all pictures plain."""
 
     kind: Literal["harmonic"] = "harmonic"
+    hidden: PositiveInt = 16
+    hidden_layers: PositiveInt = 2
     color: ColorActivation = "sigmoid-mipnerf"
     random_color: Share = 0.0  # how many training pictures get one random colour instead
 
@@ -80,9 +83,11 @@ class HarmonicBackground(Background):
     In training every picture is one random colour instead with probability `random_color` (0 for the triplane model).
     """
 
-    def __init__(self, color: ColorActivation = "sigmoid-mipnerf", random_color: float = 0.0) -> None:
+    def __init__(
+        self, color: ColorActivation = "sigmoid-mipnerf", random_color: float = 0.0, hidden: tuple[int, ...] = (16, 16)
+    ) -> None:
         super().__init__()
-        self.network = bias_free([9, 16, 16, 3])
+        self.network = bias_free([9, *hidden, 3])
         self.color, self.random_color = color, random_color
 
     def forward(
@@ -93,7 +98,10 @@ class HarmonicBackground(Background):
 
 
 def some_plain(colors: Float[Tensor, "B H W 3"], share: float, rng: torch.Generator | None) -> Float[Tensor, "B H W 3"]:
-    """Pictures of which each becomes one random colour with probability `share`; as they are without an rng."""
+    """Pictures of which each becomes one random colour with probability `share`; as they are without an rng.
+
+    The official code throws one coin for a whole batch, which is the same for a batch of one.
+    """
     if rng is None or share == 0:
         return colors
     count = len(colors)

@@ -1,12 +1,13 @@
 """The official renderer: proposal and importance samples on every ray, VolSDF density, linear compositing."""
 
 from dataclasses import fields as dataclass_fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field as Limits
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,7 +16,7 @@ from scaledreamer.model.cameras import Camera, rays
 from scaledreamer.model.fields.base import FINITE_DIFFERENCE, Field, sdf_gradient
 from scaledreamer.model.rendering.backgrounds import Background
 from scaledreamer.model.rendering.compositing import Compositing, opacity_of, weights_of
-from scaledreamer.model.rendering.density import volsdf_density
+from scaledreamer.model.rendering.density import MAX_SHARPNESS, volsdf_density
 from scaledreamer.model.rendering.result import Rendering, Samples
 from scaledreamer.model.rendering.sampling import resample
 
@@ -26,12 +27,18 @@ class VolSDFConfig(Config):
     kind: Literal["volsdf"] = "volsdf"
     near: NonNegativeFloat = 0.1
     far: PositiveFloat = 4.0
-    proposals: PositiveInt = 128
-    fine: PositiveInt = 64
+    proposals: Annotated[int, Limits(ge=2)] = 128
+    fine: Annotated[int, Limits(ge=2)] = 64
     sharpness: PositiveFloat = 30.0
     compositing: Compositing = "linear"
     jitter: bool = True  # in training, one uniform draw a ray for each resampling
     chunk: NonNegativeInt = 4096  # rays a scene at once where no gradient is asked for; 0: all
+
+    @model_validator(mode="after")
+    def _near_before_far(self) -> Self:
+        if self.near >= self.far:
+            raise ValueError(f"near {self.near} is not before far {self.far}")
+        return self
 
 
 def render_volsdf(
@@ -68,7 +75,7 @@ def _march(
     sample = field.query(points)
     gradient = sdf_gradient(field, points, sample.sdf, FINITE_DIFFERENCE)
     unit = F.normalize(gradient, dim=-1)
-    density = volsdf_density(rearrange(sample.sdf, "B (R S) 1 -> B R S", R=count), config.sharpness)
+    density = volsdf_density(rearrange(sample.sdf, "B (R S) 1 -> B R S", R=count), min(config.sharpness, MAX_SHARPNESS))
     weights = weights_of(opacity_of(density, length, config.compositing))
 
     def collect(values: Float[Tensor, "B N C"]) -> Float[Tensor, "B R C"]:
@@ -123,7 +130,7 @@ def sample_edges(
     edges = to_distance(proposals).reshape(scenes, count, -1)
     middle, length = (edges[..., 1:] + edges[..., :-1]) / 2, edges[..., 1:] - edges[..., :-1]
     sdf = field.sdf(along(origins, directions, middle)).reshape(middle.shape)
-    absorbed = torch.cumsum(volsdf_density(sdf, config.sharpness) * length, dim=-1)
+    absorbed = torch.cumsum(volsdf_density(sdf, min(config.sharpness, MAX_SHARPNESS)) * length, dim=-1)
     reaching = torch.cat([torch.ones_like(absorbed[..., :1]), torch.exp(-absorbed[..., :-1])], dim=-1)
     cdf = torch.cat([1 - reaching, torch.ones_like(reaching[..., :1])], dim=-1)
     fine = resample(proposals, cdf.flatten(0, 1), config.fine, jitter_fine)

@@ -50,7 +50,7 @@ def weight_at(process: NoiseProcess, t: Tensor, kind: Weight) -> Float[Tensor, "
 
 def every_row(value: Tensor, count: int) -> Tensor:
     """A time a row from one time, one a prompt, or one a row."""
-    value = value.reshape(-1)
+    value = torch.as_tensor(value).reshape(-1)
     if count % len(value):
         raise ValueError(f"{len(value)} times do not share out over {count} rows; give one, one a prompt or one a row")
     return value.repeat_interleave(count // len(value))

@@ -3,7 +3,6 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from scaledreamer.model.cameras import Camera, rays
 
@@ -14,7 +13,7 @@ def pose(camera: Camera) -> Float[Tensor, "B 16"]:
     Distance and field of view are not seen; a camera of zeros stays zero. The caller's camera is not touched.
     """
     c2w = camera.c2w.clone()
-    c2w[:, :3, 3] = F.normalize(c2w[:, :3, 3], dim=-1)
+    c2w[:, :3, 3] /= c2w[:, :3, 3].norm(dim=-1, keepdim=True) + 1e-8
     return c2w.flatten(1)
 
 

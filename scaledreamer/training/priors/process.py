@@ -57,12 +57,15 @@ class Discrete(NoiseProcess):
         return len(self.alphas_cumprod)
 
     def alpha(self, t: Tensor) -> Tensor:
+        t = torch.as_tensor(t).long()
         return self.signal.to(t.device)[t]
 
     def sigma(self, t: Tensor) -> Tensor:
+        t = torch.as_tensor(t).long()
         return self.noise.to(t.device)[t]
 
     def shift(self, t: Tensor, ratio: float, t_min: float, rng: torch.Generator | None = None) -> Tensor:
+        t = torch.as_tensor(t).long()
         delta = (ratio * (t - t_min).float()).clamp(min=0)
         delta = torch.minimum(delta, (self.steps - t - 1).float())
         if rng is not None:

@@ -7,7 +7,17 @@ from torch import Tensor
 from scaledreamer.model.cameras import Camera
 from scaledreamer.training.distillation.base import Negative
 from scaledreamer.training.priors.base import Condition, Prior
-from scaledreamer.training.views import BACK, FRONT, OVERHEAD, SIDE, direction_of
+from scaledreamer.training.views import (
+    BACK,
+    FRONT,
+    MARGIN,
+    OFFICIAL_SIDES,
+    OVERHEAD,
+    SIDE,
+    SidesConfig,
+    azimuth_deg,
+    direction_of,
+)
 
 SUFFIXES = ("side view", "front view", "back view", "overhead view")  # in the order of the directions
 
@@ -22,12 +32,14 @@ def view_texts(prior: Prior, prompts: list[str]) -> Condition:
     return prior.embed([text for prompt in prompts for text in from_sides(prompt)])
 
 
-def view_dependent(texts: Condition, camera: Camera) -> Condition:
+def view_dependent(texts: Condition, camera: Camera, sides: SidesConfig = OFFICIAL_SIDES) -> Condition:
     """A row a camera, from `view_texts` of the prompts; cameras are prompts x views, views contiguous."""
-    return pick(texts, direction_of(camera))
+    return pick(texts, direction_of(camera, sides))
 
 
-def perp_neg(texts: Condition, uncond: Condition, camera: Camera, strength: float) -> tuple[Condition, list[Negative]]:
+def perp_neg(
+    texts: Condition, uncond: Condition, camera: Camera, strength: float, sides: SidesConfig = OFFICIAL_SIDES
+) -> tuple[Condition, list[Negative]]:
     """A text a camera between the two nearest sides, and two negatives that push away from the wrong ones.
 
     Perp-Neg (arXiv:2304.04968) with threestudio's weights: towards the front (r = 1 - |azimuth| / 90 deg, up to 90) the
@@ -35,10 +47,9 @@ def perp_neg(texts: Condition, uncond: Condition, camera: Camera, strength: floa
     (1 - r) back, the negatives are side and front. From above it is the overhead text alone. `strength` is negative to
     push away: the weights are -strength times those of `weights`. `uncond` is one row, or a row a camera.
     """
-    direction = direction_of(camera)
-    x, y, _ = camera.position.unbind(-1)
-    angle = torch.rad2deg(torch.atan2(y, x)).abs()
-    towards = angle < 90
+    direction = direction_of(camera, sides)
+    angle = azimuth_deg(camera).abs()
+    towards = angle < 90 - MARGIN
     above = direction == OVERHEAD
     r = torch.where(towards, 1 - angle / 90, 2 - angle / 90)
 

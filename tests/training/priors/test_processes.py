@@ -1,5 +1,7 @@
 """Noise processes and predictions: five ways to say the same thing give the same loss."""
 
+from typing import Any
+
 import pytest
 import torch
 from fixtures import error, fixture
@@ -122,3 +124,11 @@ def test_a_later_time_stays_in_the_domain() -> None:
     drawn = process.draw(0.0, 1.0, 5000, rng)
     assert int(drawn.min()) == 0 and int(drawn.max()) == 999
     assert int(process.shift(drawn, 1.0, 0.0).max()) == 999
+
+
+@pytest.mark.parametrize("t", [torch.tensor(500), torch.tensor([500.0]), torch.tensor([244], dtype=torch.uint8)])
+def test_discrete_times_of_any_kind_are_read_as_steps(t: Any) -> None:
+    process = scaled_linear()
+    step = int(torch.as_tensor(t).reshape(-1)[0])
+    assert float(process.alpha(t).reshape(-1)[0]) == float(process.signal[step])
+    assert int(process.shift(t, 0.0, 20).reshape(-1)[0]) == step

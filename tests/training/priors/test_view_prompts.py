@@ -1,5 +1,7 @@
 """View-dependent prompts and Perp-Neg equal the official tables, and the official gradient, for any number of rows."""
 
+import math
+
 import pytest
 import torch
 from fixtures import error, fixture
@@ -9,7 +11,7 @@ from scaledreamer.model.cameras import Camera, orbit
 from scaledreamer.training.distillation import asd
 from scaledreamer.training.priors.base import Condition
 from scaledreamer.training.priors.view_prompts import perp_neg, pick, view_dependent, view_texts
-from scaledreamer.training.views import direction_of
+from scaledreamer.training.views import SidesConfig, direction_of
 from tests.training.test_asd_parity import StandIn
 
 
@@ -87,3 +89,34 @@ def test_two_views_of_two_prompts_read_their_own_prompt() -> None:
     assert view_dependent(texts, front_then_back).tokens.flatten().tolist() == [1, 2, 5, 6]
     with pytest.raises(ValueError, match="3 cameras do not share out over 2 prompts"):
         pick(texts, torch.zeros(3, dtype=torch.long))
+
+
+@pytest.mark.parametrize("distance", [1.0, 1.37, 3.3])
+def test_a_camera_on_a_threshold_is_not_beyond_it(distance: float) -> None:
+    azimuth = torch.arange(-179.0, 180.0)
+    full = torch.full_like(azimuth, distance)
+
+    def sides(elevation: float, config: SidesConfig) -> Tensor:
+        e = torch.full_like(azimuth, elevation)
+        return direction_of(orbit(torch.deg2rad(e), torch.deg2rad(azimuth), full, full), config)
+
+    for threshold in (30.0, 40.0, 60.0):
+        config = SidesConfig(front_deg=threshold, back_deg=threshold)
+        expected = torch.zeros(len(azimuth), dtype=torch.long)
+        expected[azimuth.abs() < threshold] = 1
+        expected[azimuth.abs() > 180 - threshold] = 2
+        for elevation in (-10.0, 0.0, 45.0, 60.0):
+            assert torch.equal(sides(elevation, config), expected), (threshold, elevation)
+        assert bool((sides(61.0, config) == 3).all())
+
+
+def test_thresholds_reach_the_texts() -> None:
+    camera = orbit(*(torch.tensor([value]) for value in (0.0, math.radians(40), 2.0, 1.0)))
+    texts = Condition(torch.arange(4.0)[:, None, None])
+    default, wider = (view_dependent(texts, camera, SidesConfig(front_deg=front)) for front in (30.0, 50.0))
+    assert (default.tokens.item(), wider.tokens.item()) == (0, 1)
+    (low, _), (high, _) = (
+        perp_neg(texts, texts[:1], orbit(*(torch.tensor([v]) for v in (0.8, 0.5, 2.0, 1.0))), -0.5, sides)
+        for sides in (SidesConfig(), SidesConfig(overhead_deg=40))
+    )
+    assert low.tokens.item() < 1 and high.tokens.item() == 3
