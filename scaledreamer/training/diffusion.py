@@ -1,6 +1,8 @@
 """Training the props prior: v-prediction on painted pictures of the ground truth."""
 
 import itertools
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -19,12 +21,18 @@ from scaledreamer.training.embeddings import RememberingEncoder
 from scaledreamer.training.loop import Task
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.priors.base import Condition
-from scaledreamer.training.priors.process import Cosine, rows
+from scaledreamer.training.priors.process import Cosine, NoiseProcess, rows
 from scaledreamer.training.priors.props import condition, predict_v
 from scaledreamer.training.priors.uvit import MultiViewUViT, UViTConfig
 from scaledreamer.training.props.dataset import PropsPictures
 from scaledreamer.training.props.grammar import Prop, canonical, prompts_of, training_props
 from scaledreamer.training.views import ViewsConfig
+
+PREVIEW = (  # a prop of every kind, half of them held out
+    Prop("mushroom", "red"), Prop("bottle", "blue"), Prop("barrel", "red", "wide"), Prop("chair", "green"),
+    Prop("table", "orange"), Prop("mug", "pink", "tall"), Prop("house", "red"), Prop("rocket", "blue", "small"),
+    Prop("chest", "yellow"), Prop("tree", "cyan", "wide"),
+)  # fmt: skip
 
 
 class DiffusionConfig(Config):
@@ -85,14 +93,9 @@ class DiffusionTask(Task):
     def preview(self, model: nn.Module) -> Image.Image:
         """One row a kind: DDIM samples of a prompt, half of them held out."""
         assert isinstance(model, MultiViewUViT)
-        props = [
-            Prop("mushroom", "red"), Prop("bottle", "blue"), Prop("barrel", "red", "wide"), Prop("chair", "green"),
-            Prop("table", "orange"), Prop("mug", "pink", "tall"), Prop("house", "red"), Prop("rocket", "blue", "small"),
-            Prop("chest", "yellow"), Prop("tree", "cyan", "wide"),
-        ]  # fmt: skip
-        text = condition(self.encoder.encode([canonical(prop) for prop in props]))
+        text = condition(self.encoder.encode([canonical(prop) for prop in PREVIEW]))
         camera = turntable(model.config.views, elevation=0.4)
-        empty = condition(self.encoder.encode([""] * len(props)))
+        empty = condition(self.encoder.encode([""] * len(PREVIEW)))
         images = sample(model, text, empty, camera, torch.Generator().manual_seed(0))
         return sheet(images[:, :, :3], columns=2)
 
@@ -119,21 +122,34 @@ def sample(
     steps: int = 20,
     guidance: float = 2.0,
 ) -> Float[Tensor, "B V 4 H W"]:
-    """Deterministic DDIM (arXiv:2010.02502) with guidance; every prompt from the same V cameras; [0, 1]."""
-    process, prompts, views = Cosine(), len(cond), len(camera)
+    """DDIM with guidance; every prompt from the same V cameras; [0, 1]."""
+    prompts, views = len(cond), len(camera)
     side = network.config.pixels
     x = torch.randn(prompts * views, network.config.channels, side, side, generator=rng)
     both, cameras = (
         cond.concatenate(uncond),
         Camera(camera.c2w.repeat(2 * prompts, 1, 1), camera.fovy.repeat(2 * prompts)),
     )
-    times = torch.linspace(0.98, 0.0, steps + 1)
+
+    def v(x_twice: Tensor, t: Tensor) -> Tensor:
+        return predict_v(network, x_twice, t, both, cameras)
+
+    x_0 = ddim(x, Cosine(), torch.linspace(0.98, 0.0, steps + 1), v, guidance, limit=1.0)
+    return rearrange((x_0 + 1) / 2, "(B V) C H W -> B V C H W", V=views)
+
+
+def ddim(
+    x: Float[Tensor, "B C h w"], process: NoiseProcess, times: Tensor, v: Callable[[Tensor, Tensor], Tensor],
+    guidance: float, limit: float = math.inf,
+) -> Float[Tensor, "B C h w"]:  # fmt: skip
+    """Deterministic DDIM (arXiv:2010.02502) from noise down the given times; x_0 stays within [-limit, limit].
+
+    `v` is asked for the rows with the text and, after them, the same rows without it.
+    """
+    x_0 = x
     for now, later in itertools.pairwise(times):
-        t = now.expand(2 * len(x))
-        v_text, v_null = predict_v(network, torch.cat([x, x]), t, both, cameras).chunk(2)
-        v = v_null + guidance * (v_text - v_null)
+        v_text, v_null = v(torch.cat([x, x]), now.expand(2 * len(x))).chunk(2)
         alpha, sigma = process.alpha(now), process.sigma(now)
-        x_0 = (alpha * x - sigma * v).clamp(-1, 1)
-        eps = (x - alpha * x_0) / sigma
-        x = process.alpha(later) * x_0 + process.sigma(later) * eps
-    return rearrange((x.clamp(-1, 1) + 1) / 2, "(B V) C H W -> B V C H W", V=views)
+        x_0 = (alpha * x - sigma * (v_null + guidance * (v_text - v_null))).clamp(-limit, limit)
+        x = process.alpha(later) * x_0 + process.sigma(later) * (x - alpha * x_0) / sigma
+    return x_0

@@ -62,12 +62,13 @@ def parts(module: nn.Module) -> dict[str, nn.Module]:
 
 def with_stand_ins(run: Run, folder: Path) -> tuple[Run, list[str]]:
     """The run with tiny networks of the same classes for pretrained weights that are not on this disk, and a tiny
-    generator beside them; with a few prompts for a corpus that is not. The second says what was replaced.
+    generator beside them; with the first prompts of the corpus, or a few of ours. The second says what stands in.
     """
     if not isinstance(run, DistillRun):
         return run, []
-    run, said = run.model_copy(update={"distill": run.distill.model_copy(update={"embeddings": None})}), list[str]()
-    run = run.model_copy(update={"distill": run.distill.model_copy(update={"corpus": few(run.distill.corpus, said)})})
+    said = list[str]()
+    fewer = {"embeddings": None, "corpus": few(run.distill.corpus, said)}
+    run = run.model_copy(update={"distill": run.distill.model_copy(update=fewer)})
     if not isinstance(run.prior, StableDiffusionConfig | MVDreamConfig) or Path(run.prior.path).exists():
         return run, said
     said += [f"tiny random networks for {run.prior.path}", "a tiny generator, 8 pixels"]

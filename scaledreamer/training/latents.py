@@ -4,7 +4,6 @@ The diffusion model sees single pictures and is told the side in words (Stable D
 camera (MVDream). Both end as diffusers folders, read by the loaders that read the released models.
 """
 
-import itertools
 import json
 import tempfile
 from pathlib import Path
@@ -20,7 +19,7 @@ from transformers import CLIPTokenizer
 from scaledreamer.model.cameras import Camera, turntable
 from scaledreamer.model.images import sheet
 from scaledreamer.training.config import AutoencoderRun, LatentPriorRun
-from scaledreamer.training.diffusion import DiffusionConfig, by_time
+from scaledreamer.training.diffusion import PREVIEW, DiffusionConfig, by_time, ddim
 from scaledreamer.training.loop import Task
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.priors.prediction import target_of
@@ -33,6 +32,7 @@ from scaledreamer.training.priors.small import (
     build_unet,
     learn_words,
     read_autoencoder,
+    read_words,
     token_ids,
     write_autoencoder,
     write_folder,
@@ -41,7 +41,7 @@ from scaledreamer.training.priors.small_config import AutoencoderConfig, LatentC
 from scaledreamer.training.priors.unet import call_unet, join_views
 from scaledreamer.training.priors.view_prompts import SUFFIXES, from_sides
 from scaledreamer.training.props.dataset import PropsPictures
-from scaledreamer.training.props.grammar import Prop, canonical, prompts_of, training_prompts, training_props
+from scaledreamer.training.props.grammar import canonical, prompts_of, training_prompts, training_props
 from scaledreamer.training.views import direction_of
 
 GREY_SHARE = 0.25  # of the backgrounds; the others are uniform colours
@@ -101,7 +101,7 @@ class LatentPriorTask(Task):
         self.pictures = PropsPictures.load(config.data, config.sets, self.vae.config.sample_size)
         self.props = training_props()
         self.prompts = [prompts_of(prop, config.wordings) for prop in self.props]
-        self.window, self.tokenizer = network.window, props_words(network, config)
+        self.window, self.tokenizer = network.window, words_of(network, latent, config)
         self.model = self.network = new_model(network, views, len(self.tokenizer))
         if latent.start is not None:
             begin_from(self.network, latent.start)
@@ -154,44 +154,38 @@ class LatentPriorTask(Task):
 
     @torch.no_grad()
     def preview(self, model: nn.Module) -> Image.Image:
-        """Samples of one prompt a kind from four sides; half of the props are held out."""
+        """Samples of one prompt a kind from four sides."""
         assert isinstance(model, TextAndUNet)
-        props = [
-            Prop("mushroom", "red"), Prop("bottle", "blue"), Prop("barrel", "red", "wide"), Prop("chair", "green"),
-            Prop("table", "orange"), Prop("mug", "pink", "tall"), Prop("house", "red"), Prop("rocket", "blue", "small"),
-            Prop("chest", "yellow"), Prop("tree", "cyan", "wide"),
-        ]  # fmt: skip
         camera = turntable(4, elevation=0.4)
-        prompts = [canonical(prop) for prop in props]
+        prompts = [canonical(prop) for prop in PREVIEW]
         if self.views == 1:
             prompts = [f"{prompt}, {SUFFIXES[side]}" for prompt in prompts for side in direction_of(camera).tolist()]
-        latents = self.sample(model, prompts, camera, len(props))
+        latents = self.sample(model, prompts, camera, len(PREVIEW))
         images = self.vae.decode(latents / self.vae.config.scaling_factor).sample
         return sheet(rearrange((images.clamp(-1, 1) + 1) / 2, "(B V) C H W -> B V C H W", V=4), columns=2)
 
     def sample(
         self, model: TextAndUNet, prompts: list[str], camera: Camera, sets: int, steps: int = 20, guidance: float = 2.0
     ) -> Float[Tensor, "B C h w"]:
-        """Deterministic DDIM (arXiv:2010.02502) of four views a set from the same cameras."""
-        process, side = self.process, model.unet.config.sample_size
+        """DDIM with guidance, four views a set from the same cameras."""
+        side = model.unet.config.sample_size
         x = torch.randn(
             4 * sets, self.vae.config.latent_channels, side, side, generator=torch.Generator().manual_seed(0)
         )
         ids = torch.cat([self.ids(prompts), self.ids([""] * len(prompts))])
         cameras = Camera(camera.c2w.repeat(2 * sets, 1, 1), camera.fovy.repeat(2 * sets))
-        times = torch.linspace(process.steps - 1, 0, steps + 1).long()
-        for now, later in itertools.pairwise(times):
-            t = now.expand(2 * len(x))
-            v_text, v_null = predict_v(model, torch.cat([x, x]), t, ids, cameras, self.views).chunk(2)
-            v = v_null + guidance * (v_text - v_null)
-            alpha, sigma = process.alpha(now), process.sigma(now)
-            x_0, eps = alpha * x - sigma * v, sigma * x + alpha * v
-            x = process.alpha(later) * x_0 + process.sigma(later) * eps
-        return x_0
+
+        def v(x_twice: Tensor, t: Tensor) -> Tensor:
+            return predict_v(model, x_twice, t, ids, cameras, self.views)
+
+        times = torch.linspace(self.process.steps - 1, 0, steps + 1).long()
+        return ddim(x, self.process, times, v, guidance)
 
 
-def props_words(network: SmallUNetConfig, config: DiffusionConfig) -> CLIPTokenizer:
-    """The tokenizer of the training prompts and the sides; the same on every machine."""
+def words_of(network: SmallUNetConfig, latent: LatentConfig, config: DiffusionConfig) -> CLIPTokenizer:
+    """The tokenizer of the model that training begins with, or one of the training prompts and the sides."""
+    if latent.start is not None:
+        return read_words(latent.start)
     said = training_prompts(config.wordings)
     return learn_words([text for prompt in said for text in from_sides(prompt)], network.window)
 
@@ -224,7 +218,7 @@ def untrained(run: AutoencoderRun | LatentPriorRun) -> nn.Module:
     if isinstance(run, AutoencoderRun):
         vae: nn.Module = build_autoencoder(run.network)
         return vae
-    return new_model(run.network, run.views, len(props_words(run.network, run.data)))
+    return new_model(run.network, run.views, len(words_of(run.network, run.latent, run.data)))
 
 
 def export_folder(run: AutoencoderRun | LatentPriorRun, model: nn.Module, folder: Path, card: dict[str, Any]) -> None:
@@ -236,7 +230,8 @@ def export_folder(run: AutoencoderRun | LatentPriorRun, model: nn.Module, folder
             write_autoencoder(model, task.scale(model), new)
         else:
             assert isinstance(model, TextAndUNet)
-            write_folder(model, props_words(run.network, run.data), read_autoencoder(run.latent.autoencoder), new)
+            words = words_of(run.network, run.latent, run.data)
+            write_folder(model, words, read_autoencoder(run.latent.autoencoder), new)
         (new / "card.json").write_text(json.dumps(card, indent=1))
         if folder.exists():
             folder.rename(Path(partial) / "old")

@@ -27,7 +27,6 @@ class ViewsConfig(Config):
     fovy_deg: Range = (40.0, 40.0)
     relative_distance: bool = False  # distance is multiplied by 1 / tan(fovy / 2) (MVDream)
     elevation_law: ElevationLaw = "angle"
-    spread: Literal["batch", "object"] = "batch"  # single views: azimuths evenly over the batch, or each anywhere
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def sample_views(config: ViewsConfig, objects: int, rng: torch.Generator) -> Cam
 
 def place(config: ViewsConfig, draws: Draws) -> Camera:
     """The cameras for given draws: one elevation, distance and fovy an object; azimuths evenly around it, or, with one
-    view, evenly over the objects of the batch unless `spread` says otherwise.
+    view, evenly over the objects of the batch.
     """
     objects, views = len(draws.elevation), config.views
     low, high = config.elevation_deg
@@ -65,7 +64,7 @@ def place(config: ViewsConfig, draws: Draws) -> Camera:
     distance = between(config.distance, draws.distance)
     if config.relative_distance:
         distance = distance / torch.tan(fovy / 2)
-    if views == 1 and config.spread == "batch":
+    if views == 1:
         turn = (draws.azimuth + torch.arange(objects)) / objects
     else:
         turn = ((draws.azimuth[:, None] + torch.arange(views)) / views).flatten()

@@ -25,8 +25,9 @@ READERS = {
 def from_state_dict(state_dict: State, **overrides: Any) -> Generator:
     """A generator from official keys (with or without the `geometry.` prefix): the four kinds, in any size.
 
-    Sizes are read from shapes. What shapes cannot tell has the official value unless overridden: heads, radius,
-    sphere_bias, color, and the sizes of a hash grid. Background and renderer are left to the functions beside this one.
+    Sizes are read from shapes, the radius from the box where there is one. What these cannot tell has the official
+    value unless overridden: heads, radius, sphere_bias, color, and the sizes of a hash grid. Background and renderer
+    are left to the functions beside this one.
     Raises ModelFileError for keys that are none of these, ConfigError for an override that does not fit.
     """
     geometry, _, _ = parts(state_dict)

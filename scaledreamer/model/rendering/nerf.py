@@ -48,7 +48,7 @@ def render_nerf(
     kept = inside & (
         opacity_of(known_density(field, points, inside, config.chunk), length, "exponential") > config.empty
     )
-    rgb, density, normal = ask(field, points, kept)
+    rgb, density, sdf, normal = ask(field, points, kept)
     weights = weights_of(opacity_of(density, length, "exponential"))
 
     def collect(values: Float[Tensor, "B R S C"]) -> Float[Tensor, "N H W C"]:
@@ -61,7 +61,7 @@ def render_nerf(
     foreground, behind = collect(rgb), background(rays(camera, *size)[1], rng)
     edges = torch.cat([distance - length / 2, (distance + length / 2)[..., -1:]], -1)
     flat = rearrange(normal, "B R S C -> B (R S) C")
-    samples = Samples(density.flatten(1)[..., None], torch.zeros_like(flat), flat, weights, edges, directions)
+    samples = Samples(sdf.flatten(1)[..., None], torch.zeros_like(flat), flat, weights, edges, directions)
     return Rendering(
         foreground + behind * (1 - opacity), foreground, behind, opacity, depth, facing.detach(), spread, samples
     )
@@ -97,12 +97,15 @@ def known_density(
 
 def ask(
     field: DensityField, points: Float[Tensor, "B R S 3"], kept: Bool[Tensor, "B R S"]
-) -> tuple[Float[Tensor, "B R S 3"], Float[Tensor, "B R S"], Float[Tensor, "B R S 3"]]:
-    """Colour, density and normal at the kept points, with gradient; zero elsewhere. All scenes of the field are one."""
+) -> tuple[Float[Tensor, "B R S 3"], Float[Tensor, "B R S"], Float[Tensor, "B R S"], Float[Tensor, "B R S 3"]]:
+    """Colour, density, distance and normal at the kept points, with gradient; elsewhere zero, and the distance as far
+    as the box is wide. All scenes of the field are one.
+    """
     rgb, normal = torch.zeros_like(points), torch.zeros_like(points)
     density = points.new_zeros(points.shape[:-1])
+    sdf = torch.full_like(density, 2 * field.bound)
     if not bool(kept.any()):
-        return rgb, density, normal
+        return rgb, density, sdf, normal
     asked, one = points[kept][None], field[0]
     sample = one.query(asked)
     assert sample.density is not None
@@ -111,6 +114,7 @@ def ask(
     return (
         rgb.index_put(place, sample.rgb[0]),
         density.index_put(place, sample.density[0, :, 0]),
+        sdf.index_put(place, sample.sdf[0, :, 0]),
         normal.index_put(place, facing[0]),
     )
 

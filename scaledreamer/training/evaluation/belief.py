@@ -16,8 +16,8 @@ from torch import Tensor
 
 from scaledreamer.model.cameras import Camera
 from scaledreamer.training.diffusion import DiffusionConfig, on_grey
-from scaledreamer.training.priors.process import rows
-from scaledreamer.training.priors.props import PropsPrior, load_prior, predict_v
+from scaledreamer.training.evaluation.gate import belief as guided
+from scaledreamer.training.priors.props import PropsPrior, load_prior
 from scaledreamer.training.props.dataset import PIXELS
 from scaledreamer.training.props.grammar import COLORS, HELD_OUT_PAIRS, KINDS, Prop, canonical
 from scaledreamer.training.props.renders import paint, picture
@@ -42,11 +42,9 @@ def true_pictures(prop: Prop, camera: Camera, pixels: int, rng: torch.Generator)
 def belief(
     prior: PropsPrior, true: Float[Tensor, "V 4 H W"], t: float, prompt: str, camera: Camera, rng: torch.Generator
 ) -> Float[Tensor, "V 4 H W"]:
-    """x_0 as the prior predicts it from noised true pictures and the prompt."""
-    times = torch.full((len(true),), t)
-    x_t = prior.process.add_noise(true, torch.randn(true.shape, generator=rng), times)
-    v = predict_v(prior.network, x_t, times, prior.embed([prompt]), camera)
-    return rows(prior.process.alpha(times)) * x_t - rows(prior.process.sigma(times)) * v
+    """x_0 as the prior predicts it from noised true pictures and the prompt, unguided."""
+    cond = prior.embed([prompt])
+    return guided(prior, true, t, cond, cond, camera, rng, guidance=1.0)
 
 
 def measure(prior: PropsPrior, kind: str, rng: torch.Generator) -> list[float]:

@@ -19,7 +19,7 @@ from scaledreamer.model.cameras import Camera, rays, turntable
 from scaledreamer.model.images import sheet
 from scaledreamer.model.rendering.shading import shade
 from scaledreamer.training.diffusion import on_grey
-from scaledreamer.training.distillation.base import predict
+from scaledreamer.training.distillation.base import asked_at, guide, predict
 from scaledreamer.training.priors.base import Condition, Prior
 from scaledreamer.training.priors.build import build_prior
 from scaledreamer.training.priors.config import MVDreamConfig, StableDiffusionConfig
@@ -53,9 +53,10 @@ def belief(
     process = prior.process
     times = torch.full((len(x_0),), process.time(t))
     noise = torch.randn(x_0.shape, generator=rng)
-    eps_text, eps_null = predict(prior, x_0, noise, [(times, cond), (times, uncond)], camera)
+    asked = predict(prior, x_0, noise, asked_at(times, cond, uncond, guidance, None), camera)
+    eps = guide(prior, asked, guidance, None, x_0, noise, times, None)
     alpha, sigma = rows(process.alpha(times)), rows(process.sigma(times))
-    return (alpha * x_0 + sigma * (noise - eps_null - guidance * (eps_text - eps_null))) / alpha
+    return (alpha * x_0 + sigma * (noise - eps)) / alpha
 
 
 def gate(prior: Prior, color: str = "green", views: int = 2, pixels: int = 32) -> Image.Image:

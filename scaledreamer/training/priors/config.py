@@ -46,7 +46,6 @@ class MVDreamConfig(_Pretrained):
     path: str
     text: str = SD_BASE  # folder or hub repository with the tokenizer and the text encoder; `revision` is its own
     negative_prompt: str = MVDREAM_NEGATIVE
-    views: PositiveInt = 4  # judged together; the released weights know 4
     head_channels: PositiveInt = 64  # of an attention head in a .pt file, which does not say
 
 

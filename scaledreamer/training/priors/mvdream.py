@@ -68,6 +68,4 @@ def load_mvdream(config: MVDreamConfig, device: str = "cpu") -> MVDreamPrior:
         unet, vae = source.model(CameraUNet, "unet", dtype), source.model(AutoencoderKL, "vae", dtype)
         process, prediction = read_process(source)
     autoencoder = Autoencoder(vae.to(device), unet.config.sample_size, config.encode_chunk)
-    prior = MVDreamPrior(unet.to(device), autoencoder, encoder, process, prediction, config.negative_prompt)
-    prior.views = config.views
-    return prior
+    return MVDreamPrior(unet.to(device), autoencoder, encoder, process, prediction, config.negative_prompt)

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from scaledreamer.errors import ModelFileError
+from scaledreamer.model.checkpoint import load_weights
 from scaledreamer.training.priors.pretrained import Source
 from scaledreamer.training.priors.small_config import AutoencoderConfig, SmallUNetConfig
 from scaledreamer.training.priors.unet import CAMERA_WIDTH, CameraUNet
@@ -112,21 +112,25 @@ def read_autoencoder(folder: Path) -> AutoencoderKL:
 AUTOENCODER = "Train one first: scaledreamer-train props-autoencoder"
 
 
+def single_view(folder: Path) -> Source:
+    """A folder that the four-view model begins with."""
+    return Source(str(folder), offline=True, remedy="Train one first: scaledreamer-train props-sd")
+
+
+def read_words(folder: Path) -> CLIPTokenizer:
+    """The tokenizer of a folder."""
+    words: CLIPTokenizer = single_view(folder).tokenizer()
+    return words
+
+
 def begin_from(model: TextAndUNet, folder: Path) -> None:
     """The weights of a single-view folder; the camera MLP, which it lacks, begins with an output of zero."""
-    source = Source(str(folder), offline=True, remedy="Train one first: scaledreamer-train props-sd")
-    unet, text = (
-        source.model(CameraUNet, "unet", torch.float32),
-        source.model(CLIPTextModel, "text_encoder", torch.float32),
-    )
-    for own, read in ((model.unet, unet), (model.text, text)):
-        missing, surplus = own.load_state_dict(read.state_dict(), strict=False)
-        left = [key for key in missing if not key.startswith("class_embedding.")]
-        if left or surplus:
-            raise ModelFileError(
-                f"{folder} does not fit this network: missing {left[:3]}, not expected {list(surplus)[:3]}; "
-                "use the sizes it was trained with"
-            )
+    source, own = single_view(folder), model.unet.state_dict()
+    camera = {name: value for name, value in own.items() if name.startswith("class_embedding.")}
+    unet = source.model(CameraUNet, "unet", torch.float32)
+    text = source.model(CLIPTextModel, "text_encoder", torch.float32)
+    load_weights(model.unet, unet.state_dict() | camera, folder)
+    load_weights(model.text, text.state_dict(), folder)
     if model.unet.class_embedding is not None:
         nn.init.zeros_(model.unet.class_embedding.linear_2.weight)
         nn.init.zeros_(model.unet.class_embedding.linear_2.bias)

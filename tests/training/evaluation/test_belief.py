@@ -6,6 +6,7 @@ import torch
 from scaledreamer.model.cameras import turntable
 from scaledreamer.model.text import TextEmbedding, TextEncoder
 from scaledreamer.training.evaluation import belief
+from scaledreamer.training.priors import props
 from scaledreamer.training.priors.process import Cosine, rows
 from scaledreamer.training.priors.props import PropsPrior
 from scaledreamer.training.priors.uvit import MultiViewUViT, UViTConfig
@@ -36,7 +37,7 @@ def test_a_prior_that_draws_the_truth_is_not_biased(monkeypatch: pytest.MonkeyPa
     def oracle(network: object, x_t: torch.Tensor, t: torch.Tensor, *_: object) -> torch.Tensor:
         return (rows(process.alpha(t)) * x_t - true[0]) / rows(process.sigma(t))
 
-    monkeypatch.setattr(belief, "predict_v", oracle)
+    monkeypatch.setattr(props, "predict_v", oracle)
     found = belief.belief(prior, true[1], 0.9, "a mug", camera, rng)
     assert torch.allclose(found, true[0], atol=1e-5)
 
