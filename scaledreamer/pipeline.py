@@ -9,7 +9,7 @@ from PIL import Image
 
 from scaledreamer.errors import ConfigError
 from scaledreamer.export.cleanup import keep_large_parts
-from scaledreamer.export.isosurface import Mode, extract_mesh
+from scaledreamer.export.isosurface import Mode, extract_mesh, with_field_normals
 from scaledreamer.export.mesh import Mesh
 from scaledreamer.model.cameras import turntable
 from scaledreamer.model.encoders import load_encoder
@@ -70,8 +70,9 @@ class TextTo3D:
         return self.mesh(self.fields([prompt], seed), resolution, mode)
 
     def mesh(self, field: Field, resolution: int = 128, mode: Mode = "fast") -> Mesh:
-        """The mesh of scene 0 of a field, without floating crumbs."""
-        return keep_large_parts(extract_mesh(field, resolution, mode))
+        """The mesh of scene 0 of a field, without floating crumbs, with the field's own normals."""
+        step = field.bound / (resolution - 1)  # half a cell
+        return with_field_normals(field[0], keep_large_parts(extract_mesh(field, resolution, mode)), step)
 
     @torch.no_grad()
     def picture(self, field: Field, pixels: int = 384) -> Image.Image:

@@ -29,8 +29,9 @@ class Surface(Protocol):
 
 def area_vectors(vertices: Float[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3"]) -> Float64[np.ndarray, "F 3"]:
     """Outward normal of each face times its area."""
-    a, b, c = vertices.astype(np.float64)[faces.T]
-    return np.cross(b - a, c - a) / 2
+    a, b, c = (vertices.astype(np.float64)[corner].T for corner in faces.T)
+    (ux, uy, uz), (vx, vy, vz) = b - a, c - a
+    return np.stack([uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx], axis=1) / 2
 
 
 def unit(vectors: Float[np.ndarray, "N 3"]) -> Float64[np.ndarray, "N 3"]:
@@ -41,6 +42,8 @@ def unit(vectors: Float[np.ndarray, "N 3"]) -> Float64[np.ndarray, "N 3"]:
 
 def vertex_normals(vertices: Float[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3"]) -> Float32[np.ndarray, "V 3"]:
     """Unit mean of the normals of the faces around each vertex, weighted by their areas."""
-    vectors, corners = np.repeat(area_vectors(vertices, faces), 3, axis=0), faces.ravel()
-    sums = [np.bincount(corners, weights=vectors[:, axis], minlength=len(vertices)) for axis in range(3)]
+    corners = faces.T.ravel()
+    sums = [
+        np.bincount(corners, weights=np.tile(along, 3), minlength=len(vertices)) for along in area_vectors(vertices, faces).T
+    ]
     return unit(np.stack(sums, axis=1).astype(np.float64)).astype(np.float32)

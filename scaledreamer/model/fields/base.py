@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scaledreamer.model.fields.nodes import Axes, Nodes, PlainNodes
+
 FINITE_DIFFERENCE = 0.01  # object units, the official step
 
 
@@ -39,6 +41,10 @@ class Field(ABC):
     def sdf(self, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
         """Signed distance alone."""
 
+    def rgb(self, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3"]:
+        """sRGB colour alone; a field may know a faster way."""
+        return self.query(points).rgb
+
     @abstractmethod
     def __len__(self) -> int:
         """B, how many scenes."""
@@ -51,6 +57,10 @@ class Field(ABC):
         """The field at every node of a lattice, nodes in C order (z fastest); a field may know a faster way."""
         nodes = torch.stack(torch.meshgrid(x, y, z, indexing="ij"), dim=-1).reshape(1, -1, 3)
         return self.query(nodes.expand(len(self), -1, -1))
+
+    def nodes(self, axes: Axes) -> Nodes:
+        """Scene 0 on the nodes of the lattice of three axes; a field may know a faster way than by points."""
+        return PlainNodes(self.sdf, axes)
 
 
 def scenes(index: int | slice, count: int) -> slice:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scaledreamer.model.fields.color import ColorActivation, activate_color
+from scaledreamer.model.fields.intervals import linear_bounds, silu_bounds
 from scaledreamer.model.layers.mlp import bias_free
 
 # What an untrained field shows: a ball of this radius, or an ellipsoid with these half axes, in object units.
@@ -26,6 +27,16 @@ def ball_distance(points: Float[Tensor, "*B 3"], bias: Bias) -> Float[Tensor, "*
     return distance
 
 
+def ball_at(
+    x: Float[Tensor, "*#S"], y: Float[Tensor, "*#S"], z: Float[Tensor, "*#S"], bias: Bias
+) -> Float[Tensor, "*S"]:
+    """The same distance from coordinates that broadcast, so that squares are taken before they are laid out."""
+    if isinstance(bias, tuple):
+        x, y, z = x / bias[0], y / bias[1], z / bias[2]
+        return (x * x + y * y + z * z).sqrt_() - 1
+    return (x * x + y * y + z * z).sqrt_() - bias
+
+
 class Decoder(nn.Module):
     """Readings of P places (three planes, or one grid of voxels) and a point to distance and raw colour."""
 
@@ -38,6 +49,28 @@ class Decoder(nn.Module):
     @abstractmethod
     def distance(self, readings: Float[Tensor, "B P C N"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
         """Signed distance alone."""
+
+    @abstractmethod
+    def color_of(self, readings: Float[Tensor, "B P C N"]) -> Float[Tensor, "B N 3"]:
+        """sRGB colour alone."""
+
+    @abstractmethod
+    def first_layer(self, planes: Float[Tensor, "P C *S"]) -> Float[Tensor, "P H *S"]:
+        """What each of the P places adds to the first hidden layer of the distance, from what is stored there."""
+
+    @abstractmethod
+    def distance_of_sum(
+        self, summed: Float[Tensor, "*S H"], x: Float[Tensor, "*#S"], y: Float[Tensor, "*#S"], z: Float[Tensor, "*#S"]
+    ) -> Float[Tensor, "*S"]:
+        """Signed distance from the first hidden layer (which is overwritten) and coordinates that broadcast."""
+
+    @abstractmethod
+    def distance_bounds(
+        self,
+        low: Float[Tensor, "A H"], high: Float[Tensor, "A H"],
+        near: Float[Tensor, "A 3"], far: Float[Tensor, "A 3"],
+    ) -> tuple[Float[Tensor, " A"], Float[Tensor, " A"]]:  # fmt: skip
+        """Least and greatest distance where the first hidden layer and the |coordinates| lie between these."""
 
 
 class SeparateHeads(Decoder):
@@ -63,6 +96,32 @@ class SeparateHeads(Decoder):
     ) -> tuple[Float[Tensor, "B N 1"], Float[Tensor, "B N 3"]]:
         raw = self.rgb_network(rearrange(readings, "B P C N -> B N (P C)"))
         return self.distance(readings, points), activate_color(raw, self.color)
+
+    def color_of(self, readings: Float[Tensor, "B P C N"]) -> Float[Tensor, "B N 3"]:
+        return activate_color(self.rgb_network(rearrange(readings, "B P C N -> B N (P C)")), self.color)
+
+    def first_layer(self, planes: Float[Tensor, "P C *S"]) -> Float[Tensor, "P H *S"]:
+        slices = rearrange(self.sdf_network[0].weight, "H (P C) -> P H C", P=len(planes))
+        return torch.einsum("phc,pc...->ph...", slices, planes)
+
+    def distance_of_sum(
+        self, summed: Float[Tensor, "*S H"], x: Float[Tensor, "*#S"], y: Float[Tensor, "*#S"], z: Float[Tensor, "*#S"]
+    ) -> Float[Tensor, "*S"]:
+        for layer in list(self.sdf_network)[1:]:
+            summed = torch.relu_(summed) if isinstance(layer, nn.ReLU) else layer(summed)
+        return summed[..., 0] + ball_at(x, y, z, self.sphere_bias)
+
+    def distance_bounds(
+        self,
+        low: Float[Tensor, "A H"], high: Float[Tensor, "A H"],
+        near: Float[Tensor, "A 3"], far: Float[Tensor, "A 3"],
+    ) -> tuple[Float[Tensor, " A"], Float[Tensor, " A"]]:  # fmt: skip
+        for layer in list(self.sdf_network)[1:]:
+            low, high = linear_bounds(low, high, layer) if isinstance(layer, nn.Linear) else (low.relu(), high.relu())
+        near_ball, far_ball = (
+            ball_at(place[:, 0], place[:, 1], place[:, 2], self.sphere_bias) for place in (near, far)
+        )
+        return low[:, 0] + near_ball, high[:, 0] + far_ball
 
 
 class SummedPlanes(Decoder):
@@ -94,3 +153,30 @@ class SummedPlanes(Decoder):
 
     def distance(self, readings: Float[Tensor, "B P C N"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
         return self.decode(readings, points)[0]
+
+    def color_of(self, readings: Float[Tensor, "B P C N"]) -> Float[Tensor, "B N 3"]:
+        hidden = F.silu(self.hidden(F.silu(rearrange(readings.sum(1), "B C N -> B N C"))))
+        return activate_color(F.linear(hidden, self.out.weight[1:], self.out.bias[1:]), self.color)
+
+    def first_layer(self, planes: Float[Tensor, "P C *S"]) -> Float[Tensor, "P H *S"]:
+        return planes
+
+    def distance_of_sum(
+        self, summed: Float[Tensor, "*S H"], x: Float[Tensor, "*#S"], y: Float[Tensor, "*#S"], z: Float[Tensor, "*#S"]
+    ) -> Float[Tensor, "*S"]:
+        hidden = F.silu(self.hidden(F.silu(summed, inplace=True)), inplace=True)
+        said = F.linear(hidden, self.out.weight[:1], self.out.bias[:1])[..., 0]
+        return torch.maximum(said + ball_at(x, y, z, self.sphere_bias), ball_at(x, y, z, self.ball))
+
+    def distance_bounds(
+        self,
+        low: Float[Tensor, "A H"], high: Float[Tensor, "A H"],
+        near: Float[Tensor, "A 3"], far: Float[Tensor, "A 3"],
+    ) -> tuple[Float[Tensor, " A"], Float[Tensor, " A"]]:  # fmt: skip
+        low, high = silu_bounds(*linear_bounds(*silu_bounds(low, high), self.hidden))
+        low, high = (end[:, 0] for end in linear_bounds(low, high, self.out))
+        (near_ball, near_cut), (far_ball, far_cut) = (
+            [ball_at(place[:, 0], place[:, 1], place[:, 2], bias) for bias in (self.sphere_bias, self.ball)]
+            for place in (near, far)
+        )
+        return torch.maximum(low + near_ball, near_cut), torch.maximum(high + far_ball, far_cut)

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from scaledreamer.model.fields.base import Field, FieldSample, scenes
 from scaledreamer.model.fields.color import ColorActivation
 from scaledreamer.model.fields.decoders import Bias, Decoder, SeparateHeads, SummedPlanes
+from scaledreamer.model.fields.nodes import Axes, Nodes
+from scaledreamer.model.fields.triplane_nodes import TriplaneNodes, hat_weights
 
 # Plane 0 is read at (u, v) = (x, y), plane 1 at (x, z), plane 2 at (z, y); u runs along the width, v along the height.
 PLANE_AXES = ((0, 1), (0, 2), (2, 1))
@@ -71,6 +73,12 @@ class TriplaneField(Field):
     def sdf(self, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
         return self.decoder.distance(sample_planes(self.planes, points / self.bound), points)
 
+    def rgb(self, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3"]:
+        return self.decoder.color_of(sample_planes(self.planes, points / self.bound))
+
+    def nodes(self, axes: Axes) -> Nodes:
+        return TriplaneNodes(self.planes[0], self.decoder, self.bound, axes)
+
     def lattice(self, x: Float[Tensor, " X"], y: Float[Tensor, " Y"], z: Float[Tensor, " Z"]) -> FieldSample:
         """Every node at once. Where the decoder sums the planes, the sum is a broadcast of three resampled planes."""
         if not isinstance(self.decoder, SummedPlanes):
@@ -96,10 +104,3 @@ def resample_plane(
     """A plane at every (u, v) of two axes in [-1, 1], bilinear with zeros outside: two small matrix products."""
     along_u, along_v = (hat_weights(places, plane.shape[-1]) for places in (u, v))
     return torch.einsum("vh,bchw,uw->bvuc", along_v, plane, along_u)
-
-
-def hat_weights(places: Float[Tensor, " N"], size: int) -> Float[Tensor, "N R"]:
-    """Linear interpolation as a matrix (align_corners=False, zeros outside)."""
-    position = (places + 1) * size / 2 - 0.5
-    centres = torch.arange(size, device=places.device, dtype=places.dtype)
-    return (1 - (position[:, None] - centres).abs()).clamp(min=0)

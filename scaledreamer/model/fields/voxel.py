@@ -41,5 +41,8 @@ class VoxelField(Field):
     def sdf(self, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
         return self.decoder.distance(self._readings(points), points)
 
+    def rgb(self, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3"]:
+        return self.decoder.color_of(self._readings(points))
+
     def _readings(self, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B 1 C N"]:
         return sample_voxels(self.voxels, points / self.bound)[:, None]
