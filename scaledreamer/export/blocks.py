@@ -19,11 +19,13 @@ from scaledreamer.model.fields.base import Field
 from scaledreamer.model.fields.nodes import Axes, Nodes, block_range
 
 COARSE, FINE = 8, 4  # cells along the side of a block
+SIDE = FINE + 1  # nodes along the side of a fine block
 SMALL = 32  # cells along a lattice that is asked as a whole
 CERTIFIED = (16, 8, 4)  # of the blocks that interval bounds prune
 SAFETY = 1.25  # on the slope measured between nodes, because the field may be steeper between them
 NEAREST = 3**0.5 / 2  # of a point in a unit cube to the nearest of its corners, at most
 AROUND = (3 + 3 * 2**0.5 + 3**0.5) / 8  # of a point in a unit cube to its corners on average, at most
+KEPT = 1 << 14  # blocks whose distances are held before those without a crossing are let go
 ROUNDING = 1e-4  # of proved bounds, which are computed in float32, relative to the slope of one
 
 
@@ -32,7 +34,7 @@ Corners = Float32[np.ndarray, "2 2 2 *A"]  # of blocks
 
 @dataclass(frozen=True)
 class Blocks:
-    """Blocks of FINE cells that together hold every cell that the surface crosses."""
+    """The blocks of FINE cells on which the sign changes: they hold every cell that the surface crosses."""
 
     numbers: Int64[np.ndarray, "A 3"]
     sdf: Float32[np.ndarray, "A S S S"]  # at their nodes; one cell, so outside, beyond the lattice
@@ -95,15 +97,30 @@ class Lattice:
         found, values = [np.empty((0, 3), dtype=np.int64)], [np.empty((0, *(FINE + 1,) * 3), dtype=np.float32)]
         while len(active):
             known[tuple(active.T)] = True
-            found.append(active)
-            asked = self.sdf(active, FINE, 1)
-            least = min(least, float(asked.min()))
-            values.append(self.closed(active, asked))
-            fresh = behind_crossed_faces(active, values[-1] < 0, shape) & ~known
+            crossed, sdf, lowest = self.crossed(active)
+            least = min(least, lowest)
+            found.append(crossed)
+            values.append(sdf)
+            fresh = behind_crossed_faces(crossed, sdf < 0, shape) & ~known
             active = np.argwhere(fresh)
         if least == np.inf:  # nothing was asked, for all of it is proved to be outside
             least = float(self.corner_lattice(self.count(COARSE)).min())
         return Blocks(np.concatenate(found), np.concatenate(values), least)
+
+    def crossed(
+        self, numbers: Int64[np.ndarray, "A 3"]
+    ) -> tuple[Int64[np.ndarray, "C 3"], Float32[np.ndarray, "C S S S"], float]:
+        """Those of the blocks on which the sign changes, their distances, and the least distance of all."""
+        found, values, least = [], [], np.inf
+        for start in range(0, len(numbers), KEPT):
+            some = numbers[start : start + KEPT]
+            sdf = self.sdf(some, FINE, 1)
+            least = min(least, float(sdf.min()))
+            inside = self.closed(some, sdf).reshape(len(some), SIDE**3) < 0
+            changes = inside.any(axis=1) & ~inside.all(axis=1)
+            found.append(some[changes])
+            values.append(sdf[changes])
+        return np.concatenate(found), np.concatenate(values), least
 
     def closed(
         self, numbers: Int64[np.ndarray, "A 3"], sdf: Float32[np.ndarray, "A S S S"]
@@ -230,7 +247,7 @@ def behind_crossed_faces(
     found = np.zeros(shape, dtype=bool)
     for axis in range(3):
         for end, step in ((0, -1), (-1, 1)):
-            face = np.take(inside, end, axis=axis + 1).reshape(len(numbers), -1)
+            face = np.take(inside, end, axis=axis + 1).reshape(len(numbers), SIDE * SIDE)
             neighbors = numbers[face.any(axis=1) & ~face.all(axis=1)]
             neighbors[:, axis] += step
             within = (neighbors[:, axis] >= 0) & (neighbors[:, axis] < shape[axis])

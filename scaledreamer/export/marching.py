@@ -7,11 +7,10 @@ import mcubes
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from scaledreamer.export.blocks import FINE, Blocks
+from scaledreamer.export.blocks import FINE, SIDE, Blocks
 
 Soup = tuple[Float64[np.ndarray, "V 3"], Int64[np.ndarray, "F 3"]]  # vertices in lattice units, faces outward
 APART = 1e-3  # cells between a vertex and the lattice points beside it: no two vertices fall together in float32
-SIDE = FINE + 1  # nodes along the side of a block
 STRIDES = np.array([SIDE * SIDE, SIDE, 1])  # of a node's number within its block
 CORNERS = list(product((0, 1), repeat=3))  # of a cell; bit b of its code says whether corner b is inside
 

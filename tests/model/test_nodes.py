@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from scaledreamer.model.fields.base import Field
-from scaledreamer.model.fields.decoders import SummedPlanes
+from scaledreamer.model.fields.decoders import SeparateHeads, SummedPlanes
 from scaledreamer.model.fields.nodes import block_range
 from scaledreamer.model.fields.triplane import TriplaneField
+from scaledreamer.model.fields.voxel import VoxelField
 
 
 def official(scale: float = 1.0, bias: object = 0.8) -> TriplaneField:
@@ -23,11 +24,17 @@ def props() -> TriplaneField:
     return TriplaneField(2 * torch.randn(1, 3, 8, 7, 7), decoder, 1.0)
 
 
+def voxels() -> VoxelField:
+    torch.manual_seed(0)
+    return VoxelField(torch.randn(1, 6, 8, 8, 8), SeparateHeads([6, 16, 1], [6, 16, 3], 0.55, "sigmoid"), 1.0)
+
+
 FIELDS: dict[str, Field] = {
     "official": official(),
     "official, steep": official(12.0),
     "official, from an ellipsoid": official(1.0, (0.5, 0.7, 0.9)),
     "props": props(),
+    "voxels": voxels(),
 }
 
 

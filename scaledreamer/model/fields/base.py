@@ -60,7 +60,7 @@ class Field(ABC):
 
     def nodes(self, axes: Axes) -> Nodes:
         """Scene 0 on the nodes of the lattice of three axes; a field may know a faster way than by points."""
-        return PlainNodes(self.sdf, axes)
+        return PlainNodes(self[0].sdf, axes)
 
 
 def scenes(index: int | slice, count: int) -> slice:

@@ -23,3 +23,10 @@ def silu_bounds(
     at_low, at_high = F.silu(low), F.silu(high)
     lowest = (low < SILU_LOWEST) & (high > SILU_LOWEST)
     return torch.where(lowest, SILU_LEAST, torch.minimum(at_low, at_high)), torch.maximum(at_low, at_high)
+
+
+def extent(ends: Float[Tensor, "A 3 2"]) -> tuple[Float[Tensor, "A 3"], Float[Tensor, "A 3"]]:
+    """Least and greatest |coordinate| along each side of a block."""
+    straddles = (ends[..., 0] <= 0) & (ends[..., 1] >= 0)
+    near, far = ends.abs().amin(-1), ends.abs().amax(-1)
+    return torch.where(straddles, 0, near), far

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 Axes = tuple[Float[Tensor, " X"], Float[Tensor, " Y"], Float[Tensor, " Z"]]  # where nodes lie, object units
+PointSDF = Callable[[Float[Tensor, "1 N 3"]], Float[Tensor, "B N 1"]]  # signed distance at points
 Bounds = tuple[Float[Tensor, " A"], Float[Tensor, " A"]]  # the distance at every node of a block lies between these
 
 
@@ -41,7 +42,7 @@ class Nodes(ABC):
 class PlainNodes(Nodes):
     """Every node is a point like any other."""
 
-    def __init__(self, at_points: Callable[[Float[Tensor, "1 N 3"]], Float[Tensor, "B N 1"]], axes: Axes) -> None:
+    def __init__(self, at_points: PointSDF, axes: Axes) -> None:
         self.at_points, self.axes = at_points, axes
 
     def sdf(
@@ -49,6 +50,12 @@ class PlainNodes(Nodes):
     ) -> Float[Tensor, "A X Y Z"]:
         points = torch.stack(torch.broadcast_tensors(*self.places(i, j, k)), dim=-1)
         return self.at_points(points.reshape(1, -1, 3))[0].float().reshape(points.shape[:-1])
+
+
+def block_ends(axes: Axes, blocks: Int64[Tensor, "A 3"], size: int) -> Float[Tensor, "A 3 2"]:
+    """Where blocks of `size` cells begin and end along each axis."""
+    sides = zip(blocks.unbind(1), axes, strict=True)
+    return torch.stack([axis[block_range(side, size, len(axis) - 1, size)] for side, axis in sides], dim=1)
 
 
 def block_range(numbers: Int64[Tensor, "*A"], size: int, last: int, step: int = 1) -> Int64[Tensor, "*A S"]:

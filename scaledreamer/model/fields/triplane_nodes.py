@@ -13,7 +13,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from scaledreamer.model.fields.decoders import Decoder
-from scaledreamer.model.fields.nodes import Axes, Bounds, Nodes, block_range
+from scaledreamer.model.fields.intervals import extent
+from scaledreamer.model.fields.nodes import Axes, Bounds, Nodes, block_ends, block_range
 
 SMALLEST = 4  # cells along the side of the blocks whose bounds are found from the rows themselves
 Rows = Float[Tensor, "_ _ C"]  # what a plane gives at the nodes of its own two axes
@@ -44,10 +45,7 @@ class TriplaneNodes(Nodes):
         (xy_low, xy_high), (xz_low, xz_high), (yz_low, yz_high) = self._pooled(size)
         low = xy_low[i, j] + xz_low[i, k] + yz_low[j, k]
         high = xy_high[i, j] + xz_high[i, k] + yz_high[j, k]
-        ends = [
-            axis[block_range(side, size, len(axis) - 1, size)] for side, axis in zip((i, j, k), self.axes, strict=True)
-        ]
-        near, far = extent(torch.stack(ends, dim=1))
+        near, far = extent(block_ends(self.axes, blocks, size))
         return self.decoder.distance_bounds(low, high, near, far)
 
     def _pooled(self, size: int) -> list[tuple[Rows, Rows]]:
@@ -98,13 +96,6 @@ def patches(rows: Rows, i: Int64[Tensor, "A X"], j: Int64[Tensor, "A Y"]) -> Flo
     numbers = i[:, :, None] * rows.shape[1] + j[:, None, :]
     picked: Tensor = rows.flatten(0, 1).index_select(0, numbers.flatten()).unflatten(0, numbers.shape)
     return picked
-
-
-def extent(ends: Float[Tensor, "A 3 2"]) -> tuple[Float[Tensor, "A 3"], Float[Tensor, "A 3"]]:
-    """Least and greatest |coordinate| along each side of a block."""
-    straddles = (ends[..., 0] <= 0) & (ends[..., 1] >= 0)
-    near, far = ends.abs().amin(-1), ends.abs().amax(-1)
-    return torch.where(straddles, 0, near), far
 
 
 def hat_weights(places: Float[Tensor, " N"], size: int) -> Float[Tensor, "N R"]:

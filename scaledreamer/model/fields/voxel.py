@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scaledreamer.model.fields.base import Field, FieldSample, scenes
-from scaledreamer.model.fields.decoders import Decoder
+from scaledreamer.model.fields.decoders import Decoder, SeparateHeads
+from scaledreamer.model.fields.nodes import Axes, Nodes
+from scaledreamer.model.fields.voxel_nodes import VoxelNodes
 
 
 def sample_voxels(voxels: Float[Tensor, "B C R R R"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B C N"]:
@@ -43,6 +45,11 @@ class VoxelField(Field):
 
     def rgb(self, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3"]:
         return self.decoder.color_of(self._readings(points))
+
+    def nodes(self, axes: Axes) -> Nodes:
+        if not isinstance(self.decoder, SeparateHeads):
+            return super().nodes(axes)
+        return VoxelNodes(self[0].sdf, axes, self.voxels[0], self.decoder, self.bound)
 
     def _readings(self, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B 1 C N"]:
         return sample_voxels(self.voxels, points / self.bound)[:, None]
