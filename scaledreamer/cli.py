@@ -1,4 +1,4 @@
-"""scaledreamer: generate, serve, convert, evaluate, evaluate-prior, doctor."""
+"""scaledreamer: generate, batch, serve, convert, evaluate, evaluate-prior, doctor."""
 
 import importlib.util
 import json
@@ -19,51 +19,143 @@ TextEncoderOption = Annotated[
     str | None, typer.Option(help="for models that read prompts with CLIP: a Stable Diffusion 2.1-base folder")
 ]
 
+PresetOption = Annotated[str, typer.Option(help="raw, prop, hero, mobile or print")]
+TargetOption = Annotated[str | None, typer.Option(help="generic, blender, godot, unity or unreal")]
+FacesOption = Annotated[int | None, typer.Option(help="at most so many faces")]
+TextureOption = Annotated[int | None, typer.Option(help="side of the base-colour picture; 0 colours the vertices")]
+SizeOption = Annotated[str | None, typer.Option(help="metres along the longest side; auto guesses, unit keeps")]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="key=value of any other setting (docs/assets.md): lods=2, pivot=center"),
+]
+
 
 @app.command()
 def generate(
     prompt: Annotated[str, typer.Argument(help="what to make, for example 'a red wooden barrel'")],
-    out: Annotated[list[Path], typer.Option("-o", "--out", help=".glb .gltf .obj .ply .stl, or .png for a picture")],
-    resolution: Annotated[int, typer.Option(help="lattice points along the box, 32 to 512")] = 128,
+    out: Annotated[
+        list[Path],
+        typer.Option("-o", "--out", help=".glb .gltf .obj .ply .stl, .png for a picture, or a folder for all files"),
+    ],
+    preset: PresetOption = "prop",
+    target: TargetOption = None,
+    resolution: Annotated[int | None, typer.Option(help="lattice points along the box, 32 to 512")] = None,
+    faces: FacesOption = None,
+    texture: TextureOption = None,
+    size: SizeOption = None,
+    settings: SettingsOption = None,
     model: ModelOption = None,
     text_encoder: TextEncoderOption = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="for stochastic models; 0 if left out")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Make a mesh (and a picture) from a prompt."""
+    """Make a finished asset (and a picture) from a prompt."""
     from scaledreamer.export.formats import SUFFIXES
+    from scaledreamer.export.package import encode_main, extras_of, write_package
+    from scaledreamer.export.presets import asset_settings
+    from scaledreamer.export.preview import thumbnail
+    from scaledreamer.files import atomic_path
     from scaledreamer.pipeline import TextTo3D
 
     known = [*SUFFIXES, ".png"]
     for path in out:
-        if path.suffix.lower() not in known:
-            raise ExportError(f"cannot write {path.suffix!r}; choose one of {known}")
-    if not 32 <= resolution <= 512:
-        raise ExportError(f"cannot use resolution {resolution}; choose an integer from 32 to 512")
+        if path.suffix and path.suffix.lower() not in known:
+            raise ExportError(f"cannot write {path.suffix!r}; choose one of {known}, or a folder without a suffix")
+    given = settings_given(settings, target=target, resolution=resolution, faces=faces, texture=texture, size=size)
+    chosen = asset_settings(preset, **given)
+    if all(path.suffix for path in out) and chosen.target in ("generic", "blender"):
+        chosen = chosen.model_copy(update={"lods": 0, "collision": "none"})  # they would be files of their own
     began = time.monotonic()
     pipe = TextTo3D.load(model, text_encoder, device)
     loaded = time.monotonic()
-    warnings = pipe.warnings(prompt)
-    field = pipe.fields([prompt], seed)
-    mesh = pipe.mesh(field, resolution)
+    asset = pipe.asset(prompt, chosen, seed)
+    extras = extras_of(asset, pipe.card.get("licence"))
+    written = []
     for path in out:
+        if not path.suffix:
+            manifest = write_package(asset, path, [".glb"], extras)
+            written += [str(path / name) for name in (*(file.name for file in manifest.files), "manifest.json")]
+            continue
         if path.suffix.lower() == ".png":
-            pipe.picture(field).save(path)
+            with atomic_path(path) as partial:
+                thumbnail(asset.levels[0], chosen.thumbnail or 512).save(partial, format="PNG")
         else:
-            mesh.write(path, extras={"prompt": prompt, "model": pipe.model_id})
-    seconds = {"load": round(loaded - began, 2), "generate": round(time.monotonic() - loaded, 2)}
+            for name, content in encode_main(asset, path.name, extras).items():
+                with atomic_path(path.with_name(name)) as partial:
+                    partial.write_bytes(content)
+        written.append(str(path))
+    seconds = {"load": round(loaded - began, 2), "generate": round(time.monotonic() - loaded, 2), **asset.seconds}
+    mesh, report = asset.levels[0], asset.report
     facts = {
-        "files": [str(path) for path in out], "vertices": len(mesh.vertices), "faces": len(mesh.faces),
-        "seconds": seconds, "warnings": warnings,
+        "files": written, "vertices": len(mesh.vertices), "faces": len(mesh.faces), "extent_m": report.size.extent_m,
+        "degraded": report.degraded, "seconds": seconds, "warnings": report.warnings,
     }  # fmt: skip
     if as_json:
         print(json.dumps(facts))
         return
-    for warning in warnings:
+    for warning in [*report.warnings, *report.degraded]:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{prompt!r}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces in {seconds['generate']} s")
-    print("wrote " + ", ".join(map(str, out)))
+    print("wrote " + ", ".join(written))
+
+
+@app.command()
+def batch(
+    prompts: Annotated[Path, typer.Argument(help=".txt (a prompt a line), .csv or .jsonl (with `prompt`)")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="folder; run again with the same one, it goes on")],
+    preset: PresetOption = "prop",
+    target: TargetOption = None,
+    resolution: Annotated[int | None, typer.Option(help="lattice points along the box, 32 to 512")] = None,
+    faces: FacesOption = None,
+    texture: TextureOption = None,
+    size: SizeOption = None,
+    settings: SettingsOption = None,
+    formats: Annotated[list[str] | None, typer.Option("--format", help=".glb unless told otherwise; repeat it")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="processes of one thread; one a core unless told")] = None,
+    model: ModelOption = None,
+    text_encoder: TextEncoderOption = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Make an asset of every row of a file; the exit code counts the rows that failed, to 100 at most."""
+    import os
+
+    from scaledreamer.batch import Summary, Worker, read_rows, run_batch
+    from scaledreamer.progress import Progress
+
+    given = settings_given(settings, target=target, resolution=resolution, faces=faces, texture=texture, size=size)
+    rows = read_rows(prompts, {"preset": preset, **given}, tuple(formats or (".glb",)))
+    with Progress(len(rows), unit="assets") as bar:
+
+        def told(done: int, summary: Summary) -> None:
+            bar.update(done, {"failed": len(summary.failed)})
+
+        worker = Worker(out.resolve(), model, text_encoder, device)
+        summary = run_batch(rows, worker, jobs or os.cpu_count() or 1, told)
+    if as_json:
+        print(json.dumps(asdict(summary)))
+    else:
+        for line in summary.failed:
+            print(f"failed: {line}", file=sys.stderr)
+        print(
+            f"{summary.rows} rows: {summary.made} made, {summary.done_before} were there, "
+            f"{len(summary.failed)} failed; wrote {out}/results.jsonl"
+        )
+    raise SystemExit(min(len(summary.failed), 100))
+
+
+def settings_given(others: list[str] | None, **options: object) -> dict[str, object]:
+    """The settings of an asset that the command line names, of options and of key=value."""
+    import yaml
+
+    given = {key: value for key, value in options.items() if value is not None}
+    for pair in others or []:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ExportError(f"cannot read --set {pair!r}; write key=value, for example --set lods=2")
+        given[key] = yaml.safe_load(value)
+    return given
 
 
 @app.command()

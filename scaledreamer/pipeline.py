@@ -9,8 +9,10 @@ from PIL import Image
 
 from scaledreamer.errors import ConfigError
 from scaledreamer.export.cleanup import keep_large_parts
+from scaledreamer.export.finish import Asset, Stage, finish_field
 from scaledreamer.export.isosurface import Mode, extract_mesh, with_field_normals
 from scaledreamer.export.mesh import Mesh
+from scaledreamer.export.presets import AssetSettings
 from scaledreamer.model.cameras import turntable
 from scaledreamer.model.encoders import load_encoder
 from scaledreamer.model.fields.base import Field
@@ -73,6 +75,17 @@ class TextTo3D:
         """The mesh of scene 0 of a field, without floating crumbs, with the field's own normals."""
         step = field.bound / (resolution - 1)  # half a cell
         return with_field_normals(field[0], keep_large_parts(extract_mesh(field, resolution, mode)), step)
+
+    def asset(self, prompt: str, settings: AssetSettings | None = None, seed: int | None = None) -> Asset:
+        """The finished asset of a prompt: cleaned, within its face budget, textured, placed, with levels and a hull."""
+        return self.finish(prompt, self.fields([prompt], seed), settings)
+
+    def finish(
+        self, prompt: str, field: Field, settings: AssetSettings | None = None, stage: Stage | None = None
+    ) -> Asset:
+        """The finished asset of scene 0 of a field that is at hand; `stage` is told what begins."""
+        settings = settings or AssetSettings()
+        return finish_field(field, settings, prompt, self.model_id, stage, self.warnings(prompt))
 
     @torch.no_grad()
     def picture(self, field: Field, pixels: int = 384) -> Image.Image:

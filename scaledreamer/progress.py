@@ -15,8 +15,8 @@ PLAIN_EVERY = 30.0  # seconds between plain lines
 class Progress:
     """Steps done of steps, with the last logged numbers beside them."""
 
-    def __init__(self, total: int, done: int = 0, quiet: bool = False) -> None:
-        self.total, self.start, self.quiet = total, done, quiet
+    def __init__(self, total: int, done: int = 0, quiet: bool = False, unit: str = "steps") -> None:
+        self.total, self.start, self.quiet, self.unit = total, done, quiet, unit
         self.began = self.printed = time.monotonic()
         self.bar: Bar | None = None
         if sys.stderr.isatty() and not quiet:
@@ -54,7 +54,7 @@ class Progress:
         rate = (done - self.start) / max(1e-9, now - self.began)
         left = (self.total - done) / max(1e-9, rate)
         print(
-            f"step {done}/{self.total}  {rate:.2f} steps/s  {left / 60:.0f} min left  {text}",
+            f"{self.unit} {done}/{self.total}  {rate:.2f}/s  {left / 60:.0f} min left  {text}",
             file=sys.stderr,
             flush=True,
         )

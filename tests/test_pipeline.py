@@ -132,7 +132,10 @@ def test_generate_writes_every_format_and_reports_as_json(model: Path, tmp_path:
     ("arguments", "complaint"),
     [
         (["generate", "a mug", "-o", "mug.fbx"], "cannot write '.fbx'; choose one of"),
-        (["generate", "a mug", "-o", "mug.glb", "--resolution", "9"], "resolution 9"),
+        (
+            ["generate", "a mug", "-o", "mug.glb", "--resolution", "9"],
+            "resolution: Input should be greater than or equal to 32 (got 9)",
+        ),
         (["generate", "a mug", "-o", "mug.glb", "--model", "castle"], "no model named 'castle'"),
         (["generate", "a mug", "-o", "mug.glb", "--seed", "1"], "cannot use seed 1: 'props' is deterministic"),
         (["generate", "a mug", "-o", "mug.glb", "--text-encoder", "sd"], "reads prompts with 'minilm', which is built"),

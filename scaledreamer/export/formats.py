@@ -1,11 +1,12 @@
 """The file formats a mesh can be written in, by suffix."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scaledreamer.errors import ExportError
 from scaledreamer.export.geometry import Surface
-from scaledreamer.export.gltf import encode_glb, encode_gltf
+from scaledreamer.export.gltf import Part, encode_glb, encode_gltf
+from scaledreamer.export.names import slug
 from scaledreamer.export.obj import encode_obj
 from scaledreamer.export.ply import encode_ply
 from scaledreamer.export.stl import encode_stl
@@ -18,41 +19,52 @@ MEDIA_TYPES = {
     ".bin": "application/gltf-buffer",
     ".obj": "model/obj",
     ".mtl": "model/mtl",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".json": "application/json",
     ".ply": "application/octet-stream",  # no registered type
     ".stl": "model/stl",
 }
 
 
-def title(extras: Mapping[str, object]) -> str:
-    """What the object is called inside a glTF: its prompt, so that the bytes do not depend on the file's name."""
-    return str(extras.get("prompt", "mesh"))
+AXES = {
+    ".glb": "+Y up, front +Z", ".gltf": "+Y up, front +Z", ".obj": "+Y up, front +Z",
+    ".ply": "+Z up, front +X", ".stl": "+Z up, front +X",
+}  # fmt: skip
 
 
-def encode(mesh: Surface, name: str, extras: Mapping[str, object]) -> dict[str, bytes]:
-    """The contents of the file `name` and of its siblings, by file name; `name` itself comes last."""
-    suffix = Path(name).suffix.lower()
+def encode(parts: Sequence[Part], file: str, name: str, extras: Mapping[str, object]) -> dict[str, bytes]:
+    """The contents of a file and of its siblings, by file name; the file itself comes last.
+
+    glTF holds all parts, under a root that is called `name`; the other formats hold the first one.
+    """
+    suffix = Path(file).suffix.lower()
     if suffix not in SUFFIXES:
-        raise ExportError(f"cannot write {suffix or name!r}; choose one of {SUFFIXES}")
-    if len(mesh.faces) == 0:
-        raise ExportError(f"cannot write {name!r}: the mesh has no faces")
+        raise ExportError(f"cannot write {suffix or file!r}; choose one of {SUFFIXES}")
+    if any(len(part.mesh.faces) == 0 for part in parts):
+        raise ExportError(f"cannot write {file!r}: the mesh has no faces")
     match suffix:
         case ".glb":
-            return {name: encode_glb(mesh, title(extras), extras)}
+            return {file: encode_glb(parts, name, extras)}
         case ".gltf":
-            return encode_gltf(mesh, name, title(extras), extras)
+            return encode_gltf(parts, file, name, extras)
         case ".obj":
-            return encode_obj(mesh, name)
+            return encode_obj(parts[0].mesh, file)
         case ".ply":
-            return {name: encode_ply(mesh)}
+            return {file: encode_ply(parts[0].mesh)}
         case _:
-            return {name: encode_stl(mesh)}
+            return {file: encode_stl(parts[0].mesh)}
 
 
 def write(mesh: Surface, path: Path, extras: Mapping[str, object]) -> list[Path]:
-    """Write a mesh; each file appears whole, siblings before the file that refers to them."""
+    """Write a mesh; each file appears whole, siblings before the file that refers to them.
+
+    Inside a glTF it is called after its prompt, so that the bytes do not depend on the file's name.
+    """
+    name = slug(str(extras.get("prompt", "mesh")))
     paths = []
-    for name, content in encode(mesh, path.name, extras).items():
-        with atomic_path(path.with_name(name)) as partial:
+    for file, content in encode([Part(name, mesh)], path.name, name, extras).items():
+        with atomic_path(path.with_name(file)) as partial:
             partial.write_bytes(content)
-        paths.append(path.with_name(name))
+        paths.append(path.with_name(file))
     return paths

@@ -3,7 +3,9 @@
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int64
+from jaxtyping import Float, Float32, Float64, Int64, UInt8
+
+from scaledreamer.export.materials import Material
 
 
 @runtime_checkable
@@ -26,6 +28,18 @@ class Surface(Protocol):
     def normals(self) -> Float32[np.ndarray, "V 3"]:
         """Unit, outward."""
 
+    @property
+    def uvs(self) -> Float32[np.ndarray, "V 2"] | None:
+        """In [0, 1]; (0, 0) is the lower left corner of the texture."""
+
+    @property
+    def texture(self) -> UInt8[np.ndarray, "S S 3"] | None:
+        """sRGB base colour, the upper row first."""
+
+    @property
+    def material(self) -> Material:
+        """How the surface shines."""
+
 
 def area_vectors(vertices: Float[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3"]) -> Float64[np.ndarray, "F 3"]:
     """Outward normal of each face times its area."""
@@ -44,6 +58,7 @@ def vertex_normals(vertices: Float[np.ndarray, "V 3"], faces: Int64[np.ndarray, 
     """Unit mean of the normals of the faces around each vertex, weighted by their areas."""
     corners = faces.T.ravel()
     sums = [
-        np.bincount(corners, weights=np.tile(along, 3), minlength=len(vertices)) for along in area_vectors(vertices, faces).T
+        np.bincount(corners, weights=np.tile(along, 3), minlength=len(vertices))
+        for along in area_vectors(vertices, faces).T
     ]
     return unit(np.stack(sums, axis=1).astype(np.float64)).astype(np.float32)

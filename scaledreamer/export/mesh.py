@@ -10,6 +10,7 @@ from jaxtyping import Float32, Int64, UInt8
 from scaledreamer.errors import ExportError
 from scaledreamer.export.formats import write
 from scaledreamer.export.geometry import vertex_normals
+from scaledreamer.export.materials import DEFAULT, Material
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +23,7 @@ class Mesh:
     normals: Float32[np.ndarray, "V 3"] = None  # type: ignore[assignment]  # unit; left out: vertex_normals
     uvs: Float32[np.ndarray, "V 2"] | None = None  # in [0, 1], (0, 0) is the lower left corner of the texture
     texture: UInt8[np.ndarray, "S S 3"] | None = None  # sRGB base colour, the upper row first; asks for uvs
+    material: Material = DEFAULT
 
     def __post_init__(self) -> None:
         """Arrays of the stated types that fit together."""

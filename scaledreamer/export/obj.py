@@ -8,6 +8,7 @@ from jaxtyping import Float64, Int64
 
 from scaledreamer.export.axes import to_y_up
 from scaledreamer.export.geometry import Surface, area_vectors
+from scaledreamer.export.gltf import encode_png
 from scaledreamer.export.version import generator
 
 MATERIALS = 16
@@ -51,24 +52,38 @@ def weighted_means(
 
 
 def encode_obj(mesh: Surface, name: str) -> dict[str, bytes]:
-    """The materials, then the file `name` that refers to them; faces are grouped by material."""
+    """The materials, the texture where there is one, then the file `name` that refers to them."""
     stem = re.sub(r"[^\w.-]", "_", Path(name).stem)  # OBJ separates words by spaces and has no quotes
-    areas = np.linalg.norm(area_vectors(mesh.vertices, mesh.faces), axis=1)
-    areas = np.maximum(areas, np.finfo(np.float32).tiny)
-    means, group = cluster_colors(mesh.colors.astype(np.float64)[mesh.faces].mean(axis=1), areas)
-
     vertices = np.concatenate([to_y_up(mesh.vertices), mesh.colors.clip(0, 1)], axis=1)
-    parts = [
+    start = [
         f"# {generator()}; +Y up, front +Z; colours are sRGB\nmtllib {stem}.mtl\no {stem}\n",
         lines("v %.7f %.7f %.7f %.4f %.4f %.4f", vertices),
         lines("vn %.5f %.5f %.5f", to_y_up(mesh.normals)),
     ]
+    if mesh.texture is None or mesh.uvs is None:
+        materials, faces = colored_faces(mesh)
+        pictures = {}
+    else:
+        start.append(lines("vt %.6f %.6f", mesh.uvs))
+        pictures = {f"{stem}.png": encode_png(mesh.texture)}
+        materials = [f"newmtl surface\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nd 1\nillum 1\nmap_Kd {stem}.png\n"]
+        corners = np.repeat(mesh.faces + 1, 3, axis=1)
+        faces = ["usemtl surface\n", lines("f %d/%d/%d %d/%d/%d %d/%d/%d", corners)]
+    library = f"# {generator()}\n" + "\n".join(materials)
+    return {**pictures, f"{stem}.mtl": library.encode(), name: "".join(start + faces).encode()}
+
+
+def colored_faces(mesh: Surface) -> tuple[list[str], list[str]]:
+    """A few plain materials that are nearest to the colours at the vertices, and the faces grouped by them."""
+    areas = np.linalg.norm(area_vectors(mesh.vertices, mesh.faces), axis=1)
+    areas = np.maximum(areas, np.finfo(np.float32).tiny)
+    means, group = cluster_colors(mesh.colors.astype(np.float64)[mesh.faces].mean(axis=1), areas)
+    faces = []
     for material in range(len(means)):
         corners = np.repeat(mesh.faces[group == material] + 1, 2, axis=1)
-        parts += [f"usemtl color_{material}\n", lines("f %d//%d %d//%d %d//%d", corners)]
+        faces += [f"usemtl color_{material}\n", lines("f %d//%d %d//%d %d//%d", corners)]
     materials = [
         f"newmtl color_{i}\nKa 0 0 0\nKd {r:.4f} {g:.4f} {b:.4f}\nKs 0 0 0\nd 1\nillum 1\n"
         for i, (r, g, b) in enumerate(means.tolist())
     ]
-    header = f"# {generator()}\n"
-    return {f"{stem}.mtl": (header + "\n".join(materials)).encode(), name: "".join(parts).encode()}
+    return materials, faces

@@ -152,10 +152,10 @@ def build_model(run: Run) -> nn.Module:
 
 def store_embeddings(run: DistillRun, prompts: list[str], folder: Path) -> None:
     """Encode what is missing of all that will be read, before the processes of the run open the folder."""
+    from scaledreamer.progress import Progress
     from scaledreamer.training.embeddings import EmbeddingStore
     from scaledreamer.training.priors.build import load_encoder
     from scaledreamer.training.priors.view_prompts import from_sides
-    from scaledreamer.training.progress import Progress
 
     each = 1 + len(from_sides("")) * run.distill.view_dependent
     told = (text for prompt in prompts for text in [prompt, *from_sides(prompt)][:each])

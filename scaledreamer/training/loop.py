@@ -17,6 +17,7 @@ from scaledreamer.config import Config
 from scaledreamer.errors import ModelFileError, TrainingError
 from scaledreamer.files import atomic_path
 from scaledreamer.model.checkpoint import half, load_weights, read_header, read_tensors, write
+from scaledreamer.progress import Progress
 from scaledreamer.training.optimizers import (
     AdamConfig,
     OptimizerConfig,
@@ -26,7 +27,6 @@ from scaledreamer.training.optimizers import (
     parameter_groups,
 )
 from scaledreamer.training.parallel import Rank
-from scaledreamer.training.progress import Progress
 from scaledreamer.training.schedules import Scheduled, constant
 
 CHECKPOINT = "checkpoint.safetensors"

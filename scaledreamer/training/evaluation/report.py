@@ -19,6 +19,7 @@ from scaledreamer.model.generators import Generator
 from scaledreamer.model.images import sheet
 from scaledreamer.model.rendering import LatticeConfig, render
 from scaledreamer.model.text import MiniLM, TextEncoder
+from scaledreamer.progress import Progress
 from scaledreamer.training.evaluation.suite import (
     Answer,
     Case,
@@ -29,7 +30,6 @@ from scaledreamer.training.evaluation.suite import (
     run,
     summarize,
 )
-from scaledreamer.training.progress import Progress
 from scaledreamer.training.props.grammar import Split
 from scaledreamer.training.props.shapes import truth
 
