@@ -14,7 +14,7 @@ from scaledreamer.training.priors.props import load_prior, prior_path
 
 
 def test_the_default_generator_and_its_prior_ship_with_cards() -> None:
-    assert shipped_models() == ["props"]
+    assert shipped_models() == ["props", "props-conv3d", "props-hyper-ingp"]
     cards = [read_card(find_model(None))["card"], read_header(prior_path("shipped"), "props-prior")["card"]]
     for card in cards:
         assert {"command", "steps", "core_hours", "wall_hours", "config", "licence"} <= card.keys()
@@ -28,6 +28,26 @@ def test_the_readmes_prompts_become_closed_meshes(prompt: str, tmp_path: Path) -
     mesh = trimesh.load(tmp_path / "it.glb", force="mesh")
     mesh.merge_vertices(merge_norm=True, merge_tex=True)
     assert mesh.is_watertight and mesh.volume > 0
+
+
+@pytest.mark.parametrize("name", ["props-conv3d", "props-hyper-ingp"])
+def test_the_other_generators_ship_with_cards_and_know_a_mushroom(name: str) -> None:
+    card = read_card(find_model(name))["card"]
+    assert {"command", "steps", "core_hours", "config", "licence", "data", "limits", "metrics"} <= card.keys()
+    assert card["config"]["distill"]["loss"]["kind"] == "asd" and card["config"]["prior"]["kind"] == "mvdream"
+    mesh = TextTo3D.load(name)("a red mushroom", resolution=64)
+    assert trimesh.Trimesh(mesh.vertices, mesh.faces).is_watertight
+    height = mesh.vertices[:, 2]
+    low, high = height.min(), height.max()
+    cap, stem = mesh.colors[height > high - 0.3 * (high - low)], mesh.colors[height < low + 0.2 * (high - low)]
+    width = np.ptp(mesh.vertices[:, 1])
+    stem_width = np.ptp(mesh.vertices[height < low + 0.2 * (high - low), 1])
+    assert np.abs(cap.mean(axis=0) - RED).max() < 0.25 and np.abs(stem.mean(axis=0) - CREAM).max() < 0.3
+    assert stem_width < 0.75 * width
+
+
+def test_everything_that_ships_stays_small() -> None:
+    assert sum(path.stat().st_size for path in find_model(None).parent.iterdir()) < 20e6
 
 
 RED, CREAM = np.array([0.80, 0.11, 0.12]), np.array([0.90, 0.85, 0.70])  # the palette's

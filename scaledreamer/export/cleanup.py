@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from scaledreamer.export.edges import edges_of, ends, groups, parts
-from scaledreamer.export.geometry import area_vectors
+from scaledreamer.export.geometry import area_vectors, unit
 from scaledreamer.export.mesh import Mesh
 
 FLAT = 2.0**-21  # of the largest coordinate: four steps of float32, less than a later change of size may round away
@@ -25,6 +25,16 @@ def with_faces(mesh: Mesh, faces: Int64[np.ndarray, "F 3"]) -> Mesh:
     renumbered = np.cumsum(used) - 1
     kept = {name: getattr(mesh, name)[used] for name in ("vertices", "colors", "normals")}
     return replace(mesh, faces=renumbered[faces], uvs=None if mesh.uvs is None else mesh.uvs[used], **kept)
+
+
+def with_copies(mesh: Mesh, sources: Int64[np.ndarray, "N S"], places: Float64[np.ndarray, "N 3"]) -> Mesh:
+    """The mesh with more vertices at some places, each with the mean colour and normal of its sources."""
+    return replace(
+        mesh,
+        vertices=np.concatenate([mesh.vertices, places.astype(np.float32)]),
+        colors=np.concatenate([mesh.colors, mesh.colors[sources].mean(axis=1)]),
+        normals=np.concatenate([mesh.normals, unit(mesh.normals[sources].mean(axis=1)).astype(np.float32)]),
+    )
 
 
 def keep_large_parts(mesh: Mesh, fraction: float = 0.02) -> Mesh:
@@ -156,7 +166,6 @@ def flip_longest_edges(
         if first == second:
             keep[first] = False
             continue
-        c, a, b = ends(faces, half)
-        d = ends(faces, opposite[0])[2]
+        (c, _), (a, _), (b, d) = ends(faces, np.array([half, opposite[0]]))
         faces[first], faces[second] = (a, b, d), (b, c, d)
     return faces[keep]

@@ -8,8 +8,7 @@ from scaledreamer.export.geometry import area_vectors
 from scaledreamer.export.mesh import Mesh
 
 SAMPLES = 2048  # of each surface
-NEAR, NEARER = 4, 48  # faces near a point whose exact distance is computed, and near those that come out farthest
-FARTHEST = 128  # so many
+NEAR = 4  # samples and centres around a point: the distance to their faces bounds that to the surface
 
 
 class Surface:
@@ -17,21 +16,24 @@ class Surface:
 
     def __init__(self, mesh: Mesh) -> None:
         self.corners = np.ascontiguousarray(mesh.vertices[mesh.faces].astype(np.float64).transpose(1, 2, 0))
+        self.low, self.high = self.corners.min(axis=0), self.corners.max(axis=0)
         self.samples, owners = spread(mesh)
         self.owners = np.concatenate([owners, np.arange(len(mesh.faces))])
         self.tree = cKDTree(np.concatenate([self.samples, self.corners.mean(axis=0).T]))
 
     def distances(self, points: Float64[np.ndarray, "N 3"]) -> Float64[np.ndarray, " N"]:
-        """From each point to the nearest of the faces around the nearest samples: not less than to the surface."""
-        found = self.to_near(points, NEAR)
-        farthest = np.argsort(found, kind="stable")[-FARTHEST:]
-        found[farthest] = self.to_near(points[farthest], NEARER)
-        return found
-
-    def to_near(self, points: Float64[np.ndarray, "N 3"], count: int) -> Float64[np.ndarray, " N"]:
-        """From each point to the nearest of so many candidates."""
-        _, near = self.tree.query(points, k=np.arange(1, min(count, self.tree.n) + 1))
-        return np.asarray(to_triangles(points.T[..., None], self.corners[:, :, self.owners[near]]).min(axis=1))
+        """From each point to the surface: the largest exactly, others perhaps a little more than it is."""
+        _, near = self.tree.query(points, k=np.arange(1, min(NEAR, self.tree.n) + 1))
+        found = to_triangles(points.T[..., None], self.corners[:, :, self.owners[near]]).min(axis=1)
+        largest = float(np.finfo(np.float32).eps) * float(np.abs(points).max(initial=0))
+        for k in np.argsort(-found, kind="stable"):
+            if found[k] <= largest:
+                break
+            point, reach = points[k][:, None], found[k]
+            around = ((self.low <= point + reach) & (self.high >= point - reach)).all(axis=0)
+            found[k] = to_triangles(point[:, None], self.corners[:, :, None, around]).min()
+            largest = max(largest, found[k])
+        return np.asarray(found)
 
 
 def distances(one: Surface, other: Surface) -> Float64[np.ndarray, " N"]:

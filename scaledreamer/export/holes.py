@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from scaledreamer.export.cleanup import FLAT, extent, merge_vertices
+from scaledreamer.export.cleanup import FLAT, extent, merge_vertices, with_copies
 from scaledreamer.export.edges import edges_of, ends
-from scaledreamer.export.geometry import unit
 from scaledreamer.export.mesh import Mesh
 
 PLANNED = 128  # edges of the largest hole closed at least cost, which takes their cube in time
@@ -44,13 +43,9 @@ def fill_holes(mesh: Mesh, max_edges: int) -> Mesh:
             fans.append(border)
     if len(faces) == 1:
         return mesh
-    vertices, colors, normals = (
-        np.concatenate([values, *(values[border].mean(axis=0, keepdims=True) for border in fans)])
-        for values in (mesh.vertices, mesh.colors, mesh.normals)
-    )
-    return replace(
-        mesh, vertices=vertices, faces=np.concatenate(faces), colors=colors, normals=unit(normals).astype(np.float32)
-    )
+    for border in fans:
+        mesh = with_copies(mesh, border[None], mesh.vertices[border].mean(axis=0, keepdims=True, dtype=np.float64))
+    return replace(mesh, faces=np.concatenate(faces))
 
 
 def loops(tails: Int64[np.ndarray, " N"], heads: Int64[np.ndarray, " N"]) -> list[list[int]]:

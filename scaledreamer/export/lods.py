@@ -20,11 +20,12 @@ def lod_chain(mesh: Mesh, count: int) -> list[Mesh]:
     """
     if not 1 <= count <= 1 + len(TOLERANCES):
         raise ExportError(f"cannot make {count} levels of detail; choose 1 to {1 + len(TOLERANCES)}")
-    levels, diagonal = [mesh], float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
+    levels = [mesh]
     for tolerance in TOLERANCES[: count - 1]:
         at_most = int(FALL * len(levels[-1].faces))
         if at_most < FEWEST:
             break
+        diagonal = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
         try:
             level, error = fewest_faces(mesh, tolerance * diagonal, FEWEST, at_most)
         except ExportError:

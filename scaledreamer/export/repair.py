@@ -11,6 +11,7 @@ from scaledreamer.export.cleanup import (
     drop_degenerate_faces,
     extent,
     select_faces,
+    with_copies,
     with_faces,
 )
 from scaledreamer.export.edges import Edges, edges_of, ends, groups
@@ -26,7 +27,7 @@ def make_manifold(mesh: Mesh) -> Mesh:
     Sheets that touch are cut apart (Guéziec et al., IEEE TVCG 2001, "Cutting and stitching"), so that each wedge of
     material has its own. Unlike there the copies move a little into their own sheets, since copies in one place would
     become one again when a reader merges vertices. What was closed stays closed. Where an odd number of sheets meets,
-    or their windings do not pair up, the smallest of them are dropped.
+    or their windings do not pair up, the smallest of them are dropped, and so are faces without a neighbour.
     """
     mesh = drop_degenerate_faces(mesh)
     mesh = with_windings(mesh, wound_alike(mesh.faces))
@@ -49,11 +50,10 @@ def make_manifold(mesh: Mesh) -> Mesh:
 
 
 def orient(mesh: Mesh) -> Mesh:
-    """The mesh with neighbours wound alike and each part outward, seen from the material that the parts enclose
-    together.
+    """The mesh, which should be manifold, with neighbours wound alike and each part wound outward.
 
-    A part within an odd number of others is a cavity: it faces its own inside. All others have a positive volume.
-    Normals that their faces contradict are those of the faces. Ask it of a mesh that is manifold.
+    A part within an odd number of others is a cavity and faces its own inside; all others have a positive volume. Normals
+    that their faces contradict are those of the faces.
     """
     faces = wound_alike(mesh.faces)
     patch = groups(len(faces), edges_of(faces).pairs() // 3)
@@ -73,15 +73,14 @@ def with_windings(mesh: Mesh, faces: Int64[np.ndarray, "F 3"]) -> Mesh:
         return mesh
     from_faces = vertex_normals(mesh.vertices, faces)
     against = (from_faces * mesh.normals).sum(axis=1, keepdims=True) < 0
-    normals = np.where(against, from_faces, mesh.normals)
-    return replace(mesh, faces=faces, normals=normals)
+    return replace(mesh, faces=faces, normals=np.where(against, from_faces, mesh.normals))
 
 
 def wound_alike(faces: Int64[np.ndarray, "F 3"]) -> Int64[np.ndarray, "F 3"]:
     """The faces wound as their neighbours are, across edges of two faces: as most of them are already.
 
-    Each face has two sides; sides that lie on one side of the surface form a group. A surface with one side stays as it
-    is.
+    Each face has two sides; those that lie on the same side of the surface form a group. Where a surface has one side
+    only its faces stay as they are.
     """
     edges, count = edges_of(faces), len(faces)
     pairs = edges.pairs()
@@ -120,7 +119,7 @@ def depths(corners: Float64[np.ndarray, "F 3 3"], patch: Int64[np.ndarray, " F"]
 
 
 def pair_half_edges(mesh: Mesh, edges: Edges) -> tuple[Int64[np.ndarray, " H"], Bool[np.ndarray, " F"]]:
-    """The half-edge across from each one, -1 at borders, and the faces that are too many at their edges."""
+    """The half-edge across from each one, -1 at borders, and the faces that are too many at their edges or all alone."""
     twins, surplus = np.full(mesh.faces.size, -1), np.zeros(len(mesh.faces), dtype=bool)
     a, b = edges.pairs().T
     twins[a], twins[b] = b, a
@@ -142,7 +141,8 @@ def pair_half_edges(mesh: Mesh, edges: Edges) -> tuple[Int64[np.ndarray, " H"], 
         left = around[~dropped]
         for one, other in wedges(in_turn(mesh, edges, left), edges.rising):
             twins[one], twins[other] = other, one
-    return twins, surplus
+    lone = (twins.reshape(-1, 3) < 0).all(axis=1)
+    return twins, surplus | (lone & ~lone.all())
 
 
 def in_turn(mesh: Mesh, edges: Edges, around: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:
@@ -192,9 +192,7 @@ def fans_of(faces: Int64[np.ndarray, "F 3"], twins: Int64[np.ndarray, " H"]) -> 
 
 
 def pull_fans_apart(mesh: Mesh, fans: Int64[np.ndarray, " H"]) -> Mesh:
-    """The mesh with a vertex for each fan: the flattest fan keeps the vertex, the others draw copies into
-    themselves.
-    """
+    """The mesh with a vertex for each fan: the flattest keeps the one there, the others draw copies into themselves."""
     _, first = np.unique(fans, return_index=True)
     vertex = mesh.faces.ravel()[first]  # of each fan
     corner = np.flatnonzero((np.bincount(vertex) > 1)[mesh.faces.ravel()])
@@ -219,16 +217,6 @@ def pull_fans_apart(mesh: Mesh, fans: Int64[np.ndarray, " H"]) -> Mesh:
 def into(mean: Float64[np.ndarray, "N 3"], outward: Float64[np.ndarray, "N 3"]) -> Float64[np.ndarray, "N 3"]:
     """The way into a sheet: between its spokes, or, where they lie flat around, away from its outside."""
     return unit(mean - 1e-3 * unit(outward))
-
-
-def with_copies(mesh: Mesh, sources: Int64[np.ndarray, "N S"], places: Float64[np.ndarray, "N 3"]) -> Mesh:
-    """The mesh with more vertices at some places, each with the mean colour and normal of its sources."""
-    return replace(
-        mesh,
-        vertices=np.concatenate([mesh.vertices, places]),
-        colors=np.concatenate([mesh.colors, mesh.colors[sources].mean(axis=1)]),
-        normals=np.concatenate([mesh.normals, unit(mesh.normals[sources].mean(axis=1)).astype(np.float32)]),
-    )
 
 
 def split_crowded_edges(mesh: Mesh, edges: Edges, twins: Int64[np.ndarray, " H"]) -> Mesh:
@@ -262,9 +250,9 @@ def split_crowded_edges(mesh: Mesh, edges: Edges, twins: Int64[np.ndarray, " H"]
             new = len(points) + len(places)
             places.append(place[k])
             sources.append([u[k], v[k]])
-            for h in (half[k], twins[half[k]]):
-                tail, head, third = ends(mesh.faces, h)
-                faces[h // 3] = tail, new, third
+            both = np.array([half[k], twins[half[k]]])
+            for face, tail, head, third in zip(both // 3, *ends(mesh.faces, both), strict=True):
+                faces[face] = tail, new, third
                 added.append((new, head, third))
     more = with_copies(mesh, np.array(sources).reshape(-1, 2), np.array(places).reshape(-1, 3))
     return with_faces(more, np.concatenate([faces, np.array(added, dtype=np.int64).reshape(-1, 3)]))

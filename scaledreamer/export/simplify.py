@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial import QhullError, cKDTree
 
 from scaledreamer.errors import ExportError
-from scaledreamer.export.cleanup import FLAT, extent
+from scaledreamer.export.cleanup import FLAT, extent, merge_vertices
 from scaledreamer.export.deviation import Surface, distances
 from scaledreamer.export.facts import MeshFacts, measure
 from scaledreamer.export.hull import Hull, outermost, tetrahedron
@@ -76,7 +76,7 @@ def fewest_faces(mesh: Mesh, max_error: float, at_least: int, at_most: int) -> t
 def reduced(mesh: Mesh, faces: int, before: MeshFacts) -> Mesh:
     """The simplified mesh, with colours and normals that mean nothing yet; `before` are the facts of the mesh."""
     found: list[tuple[bool, float, int, Mesh]] = []
-    for candidate in candidates(mesh, faces):
+    for candidate in candidates(merge_vertices(mesh), faces):
         after = measure(candidate)
         if is_worse(after, before):
             continue
@@ -110,7 +110,7 @@ def candidates(mesh: Mesh, faces: int) -> Iterator[Mesh]:
     for aggressiveness in AGGRESSIVENESS:
         asked, count = faces, -1
         for _ in range(TRIES):
-            if count == faces or not 4 <= asked <= len(mesh.faces):
+            if faces - 1 <= count <= faces or not 4 <= asked <= len(mesh.faces):
                 break
             candidate = collapsed(mesh, asked, aggressiveness)
             count = len(candidate.faces)

@@ -73,4 +73,4 @@ def shipped_models() -> list[str]:
         except ModelFileError:  # the prior lies beside it
             continue
         names.append(path.stem)
-    return names
+    return sorted(names)
