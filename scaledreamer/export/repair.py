@@ -52,8 +52,8 @@ def make_manifold(mesh: Mesh) -> Mesh:
 def orient(mesh: Mesh) -> Mesh:
     """The mesh, which should be manifold, with neighbours wound alike and each part wound outward.
 
-    A part within an odd number of others is a cavity and faces its own inside; all others have a positive volume. Normals
-    that their faces contradict are those of the faces.
+    A part within an odd number of others is a cavity and faces its own inside; all others have a positive volume.
+    Normals that their faces contradict are those of the faces.
     """
     faces = wound_alike(mesh.faces)
     patch = groups(len(faces), edges_of(faces).pairs() // 3)
@@ -119,7 +119,9 @@ def depths(corners: Float64[np.ndarray, "F 3 3"], patch: Int64[np.ndarray, " F"]
 
 
 def pair_half_edges(mesh: Mesh, edges: Edges) -> tuple[Int64[np.ndarray, " H"], Bool[np.ndarray, " F"]]:
-    """The half-edge across from each one, -1 at borders, and the faces that are too many at their edges or all alone."""
+    """The half-edge across from each one, -1 at borders, and the faces that are too many at their edges or all
+    alone.
+    """
     twins, surplus = np.full(mesh.faces.size, -1), np.zeros(len(mesh.faces), dtype=bool)
     a, b = edges.pairs().T
     twins[a], twins[b] = b, a
