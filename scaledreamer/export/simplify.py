@@ -132,14 +132,14 @@ def collapsed(mesh: Mesh, faces: int, aggressiveness: int) -> Mesh:
 
 
 def collapse_edges(mesh: Mesh, faces: int, aggressiveness: int) -> Mesh:
-    """What the library makes of it, with edges of up to eight faces, copies of faces, and corners that coincide."""
+    """What the library makes of it, kept within its box: with edges of many faces, copies, and corners that coincide."""
     low, high = mesh.vertices.min(axis=0).astype(np.float64), mesh.vertices.max(axis=0)
     scale = max(float((high - low).max()), float(np.finfo(np.float32).tiny)) / SIDE
     with LIBRARY:
         places, corners = fast_simplification.simplify(
             (mesh.vertices - low) / scale, mesh.faces, target_count=faces, agg=aggressiveness
         )
-    vertices = (places * scale + low).astype(np.float32)
+    vertices = (places * scale + low).clip(low, high).astype(np.float32)
     return Mesh(vertices, corners.astype(np.int64), np.zeros_like(vertices))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from scaledreamer.export import extract_mesh
+from scaledreamer.export import extract_mesh, repair
 from scaledreamer.export.cleanup import drop_degenerate_faces, merge_vertices
 from scaledreamer.export.facts import MeshFacts, measure
 from scaledreamer.export.geometry import area_vectors
@@ -364,6 +364,13 @@ def test_random_triangles_end_manifold(seed: int) -> None:
     mesh = mesh_of(rng.normal(size=(12, 3)), rng.integers(0, 12, (40, 3)))
     facts = measure(repaired(mesh))
     assert facts.nonmanifold_edges == facts.degenerate_faces == 0
+
+
+def test_what_no_round_has_solved_loses_its_smallest_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repair, "ROUNDS", 0)
+    touching = voxels(np.random.default_rng(3).random((4, 4, 4)) < 0.5)
+    facts = measure(make_manifold(touching))
+    assert facts.nonmanifold_edges == 0 and 0 < facts.faces < len(touching.faces)
 
 
 def test_repairs_do_not_depend_on_anything_but_the_mesh() -> None:
