@@ -11,8 +11,8 @@ SAMPLES = 2048  # of each surface
 NEAR = 4  # samples and centres around a point: the distance to their faces bounds that to the surface
 
 
-class Surface:
-    """A mesh prepared to be asked for distances: the same mesh is compared with many others."""
+class Nearby:
+    """A surface that knows its faces near a point: prepared once, compared with many others."""
 
     def __init__(self, mesh: Mesh) -> None:
         self.corners = np.ascontiguousarray(mesh.vertices[mesh.faces].astype(np.float64).transpose(1, 2, 0))
@@ -29,21 +29,21 @@ class Surface:
         for k in np.argsort(-found, kind="stable"):
             if found[k] <= largest:
                 break
-            point, reach = points[k][:, None], found[k]
+            point, reach = points[k][:, None], found[k] * (1 + 1e-9)
             around = ((self.low <= point + reach) & (self.high >= point - reach)).all(axis=0)
-            found[k] = to_triangles(point[:, None], self.corners[:, :, None, around]).min()
+            found[k] = to_triangles(point[:, None], self.corners[:, :, None, around]).min(initial=found[k])
             largest = max(largest, found[k])
         return np.asarray(found)
 
 
-def distances(one: Surface, other: Surface) -> Float64[np.ndarray, " N"]:
+def distances(one: Nearby, other: Nearby) -> Float64[np.ndarray, " N"]:
     """From samples of each surface to the other one, in object units."""
     return np.concatenate([other.distances(one.samples), one.distances(other.samples)])
 
 
 def deviation(original: Mesh, simplified: Mesh) -> float:
     """The largest distance found from samples of either surface to the other one, in object units."""
-    return float(distances(Surface(original), Surface(simplified)).max())
+    return float(distances(Nearby(original), Nearby(simplified)).max())
 
 
 def spread(mesh: Mesh) -> tuple[Float64[np.ndarray, "N 3"], Int64[np.ndarray, " N"]]:

@@ -30,7 +30,7 @@ def lod_chain(mesh: Mesh, count: int) -> list[Mesh]:
             level, error = fewest_faces(mesh, tolerance * diagonal, FEWEST, at_most)
         except ExportError:
             break
-        if error > TOLERANCES[-1] * diagonal:
+        if error > TOLERANCES[-1] * diagonal or len(level.faces) < FEWEST:
             break
         levels.append(level)
     return levels

@@ -11,7 +11,7 @@ from scipy.spatial import QhullError, cKDTree
 
 from scaledreamer.errors import ExportError
 from scaledreamer.export.cleanup import FLAT, extent, merge_vertices
-from scaledreamer.export.deviation import Surface, distances
+from scaledreamer.export.deviation import Nearby, distances
 from scaledreamer.export.facts import MeshFacts, measure
 from scaledreamer.export.hull import Hull, outermost, tetrahedron
 from scaledreamer.export.mesh import Mesh
@@ -48,12 +48,12 @@ def simplify_to_error(mesh: Mesh, max_error: float, at_least: int, at_most: int)
 
 def fewest_faces(mesh: Mesh, max_error: float, at_least: int, at_most: int) -> tuple[Mesh, float]:
     """What simplify_to_error finds in six simplifications, and its deviation."""
-    surface, before = Surface(mesh), measure(mesh)
+    surface, before = Nearby(mesh), measure(mesh)
     low, high = float(max(at_least, 4)), float(min(at_most, len(mesh.faces)))
 
     def probe(faces: int) -> tuple[Mesh, float]:
         simplified = mesh if faces == len(mesh.faces) else reduced(mesh, faces, before)
-        return simplified, float(distances(surface, Surface(simplified)).max())
+        return simplified, float(distances(surface, Nearby(simplified)).max())
 
     best, guess = None, np.sqrt(low * high)
     for _ in range(PROBES):
@@ -132,7 +132,7 @@ def collapsed(mesh: Mesh, faces: int, aggressiveness: int) -> Mesh:
 
 
 def collapse_edges(mesh: Mesh, faces: int, aggressiveness: int) -> Mesh:
-    """What the library makes of it, kept within its box: with edges of many faces, copies, and corners that coincide."""
+    """What the library makes of it, kept in its box: there are edges of many faces, copies, corners that coincide."""
     low, high = mesh.vertices.min(axis=0).astype(np.float64), mesh.vertices.max(axis=0)
     scale = max(float((high - low).max()), float(np.finfo(np.float32).tiny)) / SIDE
     with LIBRARY:

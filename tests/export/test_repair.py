@@ -13,7 +13,7 @@ from scaledreamer.export.facts import MeshFacts, measure
 from scaledreamer.export.geometry import area_vectors
 from scaledreamer.export.holes import fill_holes
 from scaledreamer.export.mesh import Mesh
-from scaledreamer.export.repair import make_manifold, orient
+from scaledreamer.export.repair import make_manifold, orient, wedges
 from tests.export.fields import FIELDS
 from tests.export.shapes import cube, half_sphere, joined, mesh_of, sphere, turned_over, voxels
 
@@ -182,11 +182,33 @@ def test_three_faces_at_an_edge_become_two() -> None:
 def test_a_fin_is_dropped_whole_and_its_cube_is_untouched() -> None:
     whole = cube()
     a, b, _ = whole.faces[0]
-    fin = [[a, b, 8], [b, 9, 8]]
-    mesh = mesh_of([*whole.vertices, [3, 3, 3], [4, 3, 3]], [*whole.faces, *fin])
+    fin = [[a, b, 8], [b, 9, 8], [8, 9, 10], [9, 11, 10]]
+    mesh = mesh_of([*whole.vertices, [3, 3, 3], [4, 3, 3], [3, 3, 4], [4, 3, 4]], [*whole.faces, *fin])
     cleaned = make_manifold(mesh)
     np.testing.assert_array_equal(cleaned.faces, whole.faces)
     np.testing.assert_array_equal(cleaned.vertices, whole.vertices)
+
+
+def test_a_tip_that_touches_a_wall_draws_back_and_the_wall_stays() -> None:
+    wall = trimesh.creation.box(extents=(2, 2, 2)).subdivide()
+    tip = mesh_of([[0, 0, 1], [1, 0, 3], [-1, 1, 3], [-1, -1, 3]], [[0, 2, 1], [0, 3, 2], [0, 1, 3], [1, 2, 3]])
+    touching = merge_vertices(joined(mesh_of(wall.vertices, wall.faces), tip))
+    assert measure(touching).parts == 1
+    apart = make_manifold(touching)
+    assert assert_sound(apart).parts == 2
+    np.testing.assert_array_equal(apart.vertices[: len(wall.vertices)], np.float32(wall.vertices))
+    assert 1 < apart.vertices[-1, 2] < 1.1
+
+
+def test_faces_around_an_edge_pair_up_across_material_from_within() -> None:
+    """Half-edges 0 and 1 have their material ahead, 2 and 3 have it behind."""
+    rising = np.array([False, False, True, True])
+    for ring, pairs in (
+        ([0, 1, 2, 3], {(1, 2), (0, 3)}),
+        ([2, 3, 0, 1], {(1, 2), (0, 3)}),
+        ([0, 2, 1, 3], {(0, 2), (1, 3)}),
+    ):
+        assert set(wedges(np.array(ring), rising)) == pairs
 
 
 def test_a_wall_inside_is_dropped_and_the_shell_stays_closed() -> None:
