@@ -67,12 +67,12 @@ def true_shapes() -> tuple[list[tuple[str, str]], Bool[Tensor, "K X Y Z"]]:
     return names, torch.stack([occupancy(truth(Prop(kind, "red", size))) for kind, size in names])
 
 
-def shape_found(found: Measured, prop: Prop) -> float:
-    """1 where the nearest of all true shapes, by volumetric IoU, is the one that was asked for."""
+def nearest_shape(found: Measured) -> tuple[str, str]:
+    """Kind and size of the true shape whose occupied cells have the largest IoU with what was found."""
     names, shapes = true_shapes()
     both = (shapes & found.occupied).flatten(1).sum(1)
     either = (shapes | found.occupied).flatten(1).sum(1)
-    return float(names[int((both / either).argmax())] == (prop.kind, prop.size))
+    return names[int((both / either).argmax())]
 
 
 def color_found(found: Measured, prop: Prop) -> float:
@@ -92,9 +92,11 @@ def color_found(found: Measured, prop: Prop) -> float:
 
 
 def score(found: Measured, prop: Prop) -> Row:
-    """Every number of one answer."""
+    """Every number of one answer: distances, and whether the nearest of all truths is the one that was asked for."""
+    kind, size = nearest_shape(found)
     return compare(found, true_measures(prop)) | {
-        "shape_r1": shape_found(found, prop),
+        "kind_r1": float(kind == prop.kind),
+        "shape_r1": float((kind, size) == (prop.kind, prop.size)),
         "color_r1": color_found(found, prop),
     }
 

@@ -13,7 +13,7 @@ from scaledreamer.training.evaluation.suite import (
     color_found,
     random_proportions,
     score,
-    shape_found,
+    nearest_shape,
     summarize,
     true_measures,
 )
@@ -40,7 +40,7 @@ class Nothing(Field):
 def test_the_truth_scores_perfectly() -> None:
     row = score(measure(truth(Prop("mushroom", "red"))), Prop("mushroom", "red"))
     assert row["volumetric_iou"] == row["silhouette_iou"] == row["f_score"] == 1
-    assert row["shape_r1"] == row["color_r1"] == 1
+    assert row["kind_r1"] == row["shape_r1"] == row["color_r1"] == 1
     assert row["chamfer"] < 1e-6 and row["color_error"] < 1e-6
 
 
@@ -50,11 +50,12 @@ def test_a_wrong_colour_is_measured_and_retrieved_as_wrong() -> None:
     row = compare(found, true_measures(asked))
     assert row["volumetric_iou"] == 1
     assert 0.15 < row["color_error"] < 0.5
-    assert shape_found(found, asked) == 1 and color_found(found, asked) == 0
+    assert nearest_shape(found) == ("mug", "plain") and color_found(found, asked) == 0
 
 
 def test_a_wrong_size_is_retrieved_as_wrong() -> None:
-    assert shape_found(measure(truth(Prop("barrel", "red", "tall"))), Prop("barrel", "red")) == 0
+    row = score(measure(truth(Prop("barrel", "red", "tall"))), Prop("barrel", "red"))
+    assert row["kind_r1"] == 1 and row["shape_r1"] == 0
 
 
 def test_no_surface_scores_nothing() -> None:
