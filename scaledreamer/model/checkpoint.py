@@ -73,13 +73,18 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], path: Path, part
     own = module.state_dict()
     if partial:
         tensors = own | tensors
+    check_fit(own, tensors, path)
+    module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
+
+
+def check_fit(own: dict[str, Tensor], tensors: dict[str, Tensor], path: Path) -> None:
+    """Refuse tensors of a file whose names or shapes are not those of `own`, which its config has built."""
     missing, surplus = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing or surplus:
         raise ModelFileError(f"{path} does not fit its own config: missing {missing[:3]}, not expected {surplus[:3]}")
     for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
             raise ModelFileError(f"{path}: {name} is {tuple(tensor.shape)}, expected {tuple(own[name].shape)}")
-    module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
 
 
 def half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
