@@ -51,15 +51,16 @@ class TextTo3D:
 
     def fields(self, prompts: list[str], seed: int | None = None) -> Field:
         """One field with a scene a prompt. A stochastic model draws from `seed` (None: 0); others refuse one."""
-        return self._generate(self.encoder.encode([check_prompt(prompt) for prompt in prompts]), seed)
+        return self.generate(self.encoder.encode([check_prompt(prompt) for prompt in prompts]), seed)
 
     def blend(self, a: str, b: str, weight: float, seed: int | None = None) -> Field:
         """The field of (1 - weight) a + weight b, mixed as embeddings."""
         texts = self.encoder.encode([check_prompt(a), check_prompt(b)])
-        return self._generate(blend(texts[:1], texts[1:], weight), seed)
+        return self.generate(blend(texts[:1], texts[1:], weight), seed)
 
     @torch.no_grad()
-    def _generate(self, text: TextEmbedding, seed: int | None) -> Field:
+    def generate(self, text: TextEmbedding, seed: int | None = None) -> Field:
+        """One field with a scene an embedding."""
         stochastic = self.generator.stochastic
         if seed is not None and not stochastic:
             raise ConfigError(f"cannot use seed {seed}: {self.model_id!r} is deterministic; leave the seed out")

@@ -1,9 +1,7 @@
 """From a released checkpoint to a mesh: convert, then generate and serve with the text encoder of an SD folder."""
 
 import json
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,14 +9,16 @@ import torch
 
 from scaledreamer import TextTo3D
 from scaledreamer.convert import convert
+from scaledreamer.export.presets import asset_settings
 from scaledreamer.model import official
 from scaledreamer.model.generators import Generator, build_generator
 from scaledreamer.model.generators.conv3d import Conv3DConfig
 from scaledreamer.model.generators.triplane_transformer import TriplaneTransformerConfig
+from scaledreamer.server import app
 from scaledreamer.server import main as server
-from scaledreamer.server import worker
-from scaledreamer.server.app import create_app
-from scaledreamer.server.jobs import Outcome
+from scaledreamer.server.finishing import Finishing, FinishTask
+from scaledreamer.server.generating import FieldTask, Generating, Load, Loaded, Made
+from scaledreamer.server.records import Outcome
 from scaledreamer.server.settings import Settings
 from tests.commands import scaledreamer
 from tests.training.priors import tiny
@@ -97,14 +97,21 @@ def test_serve_hands_the_text_encoder_to_its_workers(folder: Path, monkeypatch: 
     done = scaledreamer("serve", "--model", folder / "DF415.safetensors", "--text-encoder", folder / "sd")
     assert done.code == 0
     assert given[0].model == str(folder / "DF415.safetensors") and given[0].text_encoder == str(folder / "sd")
-    factory = create_app(given[0]).state.pool._factory
-    assert factory.args == (given[0].model, given[0].text_encoder, "cpu")
+    opened: list[object] = []
+    monkeypatch.setattr(app, "Process", lambda factory, threads: opened.append(factory))
+    flow = app.create_app(given[0]).state.context.flow
+    flow.works.open_generator(flow.model)
+    assert opened[0].args == (given[0].model, given[0].text_encoder, "cpu")  # type: ignore[attr-defined]
 
 
-def test_a_worker_generates_with_it(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_stage", SimpleNamespace(value=0), raising=False)
-    monkeypatch.setattr(worker, "_pipeline", None, raising=False)
-    factory = partial(worker.load_pipeline, str(folder / "DF415.safetensors"), str(folder / "sd"), "cpu")
-    assert worker.warm_up(factory) == "DF415"
-    outcome = worker.generate(worker.Task("job", tmp_path / "job", "a mug", 32, ("glb",)))
-    assert isinstance(outcome, Outcome) and outcome.report.faces > 100
+def test_the_server_s_processes_generate_with_it(folder: Path, tmp_path: Path) -> None:
+    generating = Generating(str(folder / "DF415.safetensors"), str(folder / "sd"), "cpu")
+    assert isinstance(generating(Load(), print), Loaded)
+    tasks = [FieldTask(tmp_path / f"{seed}.safetensors", "a mug", seed=seed) for seed in (0, 0, 1)]
+    assert generating(tasks, print) == [Made(())] * 3
+    fields = [task.path.read_bytes() for task in tasks]
+    assert fields[0] == fields[1] != fields[2]
+    settings = asset_settings("raw", resolution=32).model_dump(mode="json")
+    task = FinishTask(tasks[0].path, tmp_path / "files", "a mug", "DF415", "00", None, settings, (".glb",))
+    outcome = Finishing()(task, print)
+    assert isinstance(outcome, Outcome) and outcome.report["levels"][0]["facts"]["faces"] > 100

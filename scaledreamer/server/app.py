@@ -1,5 +1,7 @@
-"""The application: settings and a pipeline factory in, a FastAPI app out."""
+"""The application: settings and the handlers of its processes in, a FastAPI app out."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -7,55 +9,73 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from scaledreamer.server import pages, problems
-from scaledreamer.server.jobs import JobStore
-from scaledreamer.server.pool import Pool
-from scaledreamer.server.routes import PROBLEM_SCHEMA, router
+from scaledreamer.server import job_routes, pages, problems, routes
+from scaledreamer.server.artifacts import Artifacts
+from scaledreamer.server.child import Factory
+from scaledreamer.server.context import Context
+from scaledreamer.server.documents import PROBLEM_SCHEMA
+from scaledreamer.server.engine import Places
+from scaledreamer.server.finishing import Finishing
+from scaledreamer.server.flow import Flow
+from scaledreamer.server.generating import Generating
+from scaledreamer.server.housekeeping import Housekeeping
+from scaledreamer.server.models import ModelFile, read_model
+from scaledreamer.server.process import Process
 from scaledreamer.server.security import Guard
 from scaledreamer.server.settings import Settings
-from scaledreamer.server.worker import Factory, load_pipeline
+from scaledreamer.server.works import WorksConfig
+
+log = logging.getLogger("scaledreamer.server")
 
 
 def create_app(
-    settings: Settings | None = None, factory: Factory | None = None, on_failure: Callable[[str], None] | None = None
+    settings: Settings | None = None,
+    model: ModelFile | None = None,
+    generating: Factory | None = None,
+    finishing: Factory = Finishing,
+    on_failure: Callable[[str], None] | None = None,
 ) -> FastAPI:
-    """`factory` runs in the worker process and must be picklable; `on_failure` hears why the model cannot be used."""
+    """`generating` and `finishing` build the handlers inside their processes and must be picklable.
+
+    `on_failure` hears why the model cannot be used. Raises ModelFileError for a model that is not one.
+    """
     settings = settings or Settings()
-    factory = factory or partial(load_pipeline, settings.model, settings.text_encoder, settings.device)
-    limits = {"max_queued": settings.max_queued, "keep_jobs": settings.keep_jobs, "keep_days": settings.keep_days}
-    store = JobStore(settings.data / "jobs", **limits)  # type: ignore[arg-type]
-    pool = Pool(
-        store,
-        factory,
-        model_id=settings.model_id,
-        workers=settings.workers,
-        threads=settings.threads,
-        job_limit=settings.job_limit,
-        on_failure=on_failure,
-    )
+    model = model or read_model(settings.model)
+    generating = generating or partial(Generating, settings.model, settings.text_encoder, settings.device)
+    artifacts = Artifacts(settings.artifacts_url)
+    flow = Flow(
+        WorksConfig(settings.generators, settings.mesh_processes, settings.batch, settings.job_limit),
+        Places(settings.data), artifacts, model,
+        lambda _: Process(generating, settings.threads), partial(Process, finishing, settings.threads),
+    )  # fmt: skip
+    flow.works.on_failure = on_failure
+    housekeeping = Housekeeping(settings, flow, artifacts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        store.sweep()
-        pool.start()
+        await flow.start()
+        keeping = asyncio.create_task(housekeeping.run())
         try:
             yield
         finally:
-            await pool.stop()
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            await flow.stop(settings.drain_seconds)
 
     app = FastAPI(
         title="ScaleDreamer",
-        summary="Text to 3D: one prompt in, one mesh out",
+        summary="Text to 3D: one prompt in, one asset out",
         version="1",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.settings, app.state.store, app.state.pool = settings, store, pool
+    app.state.context = Context(settings, flow, artifacts)
     app.add_middleware(Guard, settings=settings)
     problems.install(app)
-    app.include_router(router)
+    app.include_router(routes.router)
+    app.include_router(job_routes.router)
     pages.install(app)
     _document_problems(app)
     return app

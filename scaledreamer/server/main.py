@@ -7,12 +7,12 @@ from pathlib import Path
 
 import uvicorn
 
+from scaledreamer.errors import ScaleDreamerError
 from scaledreamer.server.app import create_app
 from scaledreamer.server.settings import Settings
-from scaledreamer.server.worker import Factory
 
 
-def serve(settings: Settings | None = None, factory: Factory | None = None) -> int:
+def serve(settings: Settings | None = None) -> int:
     """Serve until Ctrl-C; the exit code is 1 when the address, the data folder or the model cannot be used."""
     settings = settings or Settings()
     try:
@@ -29,7 +29,12 @@ def serve(settings: Settings | None = None, factory: Factory | None = None) -> i
 
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    app = create_app(settings, factory, give_up)
+    try:
+        app = create_app(settings, on_failure=give_up)
+    except (ScaleDreamerError, OSError) as error:
+        listener.close()
+        print(f"scaledreamer: {error}", file=sys.stderr)
+        return 1
     config = uvicorn.Config(
         app, log_level="warning", server_header=False, timeout_keep_alive=30, timeout_graceful_shutdown=3
     )
@@ -49,8 +54,8 @@ def serve(settings: Settings | None = None, factory: Factory | None = None) -> i
 def check_writable(folder: Path) -> None:
     """Fail now rather than at the first job."""
     try:
-        (folder / "jobs").mkdir(parents=True, exist_ok=True)
-        probe = folder / "jobs" / ".writable"
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
         probe.touch()
         probe.unlink()
     except OSError as error:

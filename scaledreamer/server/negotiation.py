@@ -3,9 +3,14 @@
 import re
 
 from scaledreamer.server.problems import ProblemError
-from scaledreamer.server.schemas import MEDIA_TYPES
 
-OFFERED = {"application/json": "json"} | {MEDIA_TYPES[name]: name for name in ("glb", "obj", "stl", "zip")}
+OFFERED = {
+    "application/json": "json",
+    "model/gltf-binary": "glb",
+    "model/obj": "obj",
+    "model/stl": "stl",
+    "application/zip": "zip",
+}
 
 
 def accepted(header: str) -> str:

@@ -8,15 +8,14 @@ from starlette.staticfiles import StaticFiles
 
 WEB = Path(__file__).parent / "web"
 # The least that model-viewer runs under without a complaint: it compiles WebAssembly when it loads ('wasm-unsafe-eval'
-# allows no eval of JavaScript) and styles its shadow tree with <style> elements. Textured meshes will need blob: in
-# img-src and connect-src as well.
+# allows no eval of JavaScript), styles its shadow tree with <style> elements, and reads textures through blobs.
 POLICY = "; ".join(
     [
         "default-src 'none'",
         "script-src 'self' 'wasm-unsafe-eval'",
         "style-src 'self' 'unsafe-inline'",
-        "img-src 'self'",
-        "connect-src 'self'",
+        "img-src 'self' blob:",
+        "connect-src 'self' blob:",
         "base-uri 'none'",
         "form-action 'self'",
         "frame-ancestors 'none'",

@@ -1,206 +1,74 @@
-"""The HTTP interface (DESIGN 3.3): the synchronous door, jobs, files, models, health."""
+"""The synchronous door, models and health (DESIGN 3.3)."""
 
-from typing import Annotated, Any
+import hashlib
+from typing import Any, get_args
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
+from scaledreamer.export.presets import PRESETS, Target, asset_settings
 from scaledreamer.server.body import read_object
+from scaledreamer.server.context import ContextOf, OwnerOf, accepted_answer, guarded, json_answer
+from scaledreamer.server.documents import ACCEPTED, BINARY, body_of, problems
 from scaledreamer.server.downloads import serve_file
-from scaledreamer.server.jobs import JOB_ID, JobStore, QueueFull, Record
 from scaledreamer.server.negotiation import OFFERED, accepted, preferred_wait
-from scaledreamer.server.pool import Pool
-from scaledreamer.server.problems import MEDIA_TYPE, FieldFault, Problem, ProblemError
+from scaledreamer.server.problems import FieldFault, ProblemError
+from scaledreamer.server.resolve import resolve
 from scaledreamer.server.schemas import (
+    ASSET_FIELDS,
     FORMATS,
-    MEDIA_TYPES,
+    Bounds,
     GenerateRequest,
     Health,
     Job,
     Model,
     Models,
-    Resolution,
+    Readiness,
     parse_request,
 )
-from scaledreamer.server.settings import Settings
-from scaledreamer.server.views import job_view
 
 router = APIRouter()
-
-BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-REQUEST_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "JSON; the content type is not asked, so `curl -d` works as it is",
-        "content": {"application/json": {"schema": GenerateRequest.model_json_schema()}},
-    }
-}
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Documentation of the errors of a route."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": "a problem (RFC 9457)", "content": content} for status in statuses}
-
-
-def get_settings(request: Request) -> Settings:
-    """The settings of this app."""
-    settings: Settings = request.app.state.settings
-    return settings
-
-
-def get_pool(request: Request) -> Pool:
-    """The workers of this app."""
-    pool: Pool = request.app.state.pool
-    return pool
-
-
-def get_store(request: Request) -> JobStore:
-    """The jobs of this app."""
-    store: JobStore = request.app.state.store
-    return store
-
-
-SettingsOf = Annotated[Settings, Depends(get_settings)]
-PoolOf = Annotated[Pool, Depends(get_pool)]
-StoreOf = Annotated[JobStore, Depends(get_store)]
-ACCEPTED: dict[str, Any] = {"model": Job, "description": "not finished yet; poll the address in Location"}
 
 
 @router.post(
     "/generate",
-    summary="One prompt in, one mesh out",
+    summary="One prompt in, one asset out",
     response_model=Job,
     responses={
         200: {"content": {media_type: BINARY for media_type in OFFERED if media_type != "application/json"}},
         202: ACCEPTED,
-        **problems(400, 403, 406, 408, 413, 422, 500, 503, 504, 507),
+        **problems(400, 401, 403, 406, 408, 409, 413, 422, 429, 500, 503, 504, 507),
     },
-    openapi_extra=REQUEST_BODY,
+    openapi_extra=body_of(GenerateRequest),
 )
-async def generate(request: Request, settings: SettingsOf, pool: PoolOf, store: StoreOf) -> Response:
+async def generate(request: Request, context: ContextOf, owner: OwnerOf) -> Response:
     """Waits for the job (`Prefer: wait=N` bounds it, `respond-async` does not wait) and answers it.
 
     With `Accept: model/gltf-binary` (or model/obj, model/stl, application/zip) it answers the file.
     """
-    wanted = accepted(request.headers.get("accept", ""))
-    asked = parse_request(await read_object(request, settings.max_body, settings.body_limit))
-    record = accept(with_format(asked, wanted), pool, store)
-    await pool.wait(record.id, preferred_wait(request.headers.getlist("prefer"), settings.wait_limit))
-    record = store.get(record.id) or record
+    wanted_format = accepted(request.headers.get("accept", ""))
+    settings = context.settings
+    body = await read_object(request, settings.max_body, settings.body_limit)
+    asked = with_format(parse_request(body, GenerateRequest), wanted_format)
+    wanted = resolve(asked, context.flow.model)
+    record, _ = await context.submit(wanted, owner, idempotency=idempotency_of(request, body))
+    seconds = preferred_wait(request.headers.getlist("prefer"), settings.wait_limit)
+    ended = await guarded(context.flow.ledger.wait(record.id, seconds))
+    record = ended or record
+    base = str(request.base_url)
     if record.status in ("queued", "running"):
-        return accepted_answer(request, record, pool, store)
+        return accepted_answer(context.view(record, base))
+    self = f"{base}v1/jobs/{record.id}"
     if record.failure is not None:
-        url = str(request.url_for("get_job", job=record.id))
-        raise ProblemError(record.failure.code, record.failure.detail, job=record.id, links={"job": url})
-    location = {"content-location": request.url_for("get_job", job=record.id).path, "x-job-id": record.id}
-    if wanted == "json":
-        return json_answer(job_view(record, None, str(request.base_url)), 200, location)
-    file = next(file for file in record.files if file.format == wanted)
-    return serve_file(
-        request, store.path(record.id, file.name), file, {"x-job-id": record.id, "cache-control": "no-store"}
-    )
-
-
-@router.post(
-    "/v1/jobs",
-    summary="Start a job",
-    status_code=202,
-    response_model=Job,
-    responses={202: ACCEPTED, **problems(400, 403, 408, 413, 422, 503)},
-    openapi_extra=REQUEST_BODY,
-)
-async def create_job(request: Request, settings: SettingsOf, pool: PoolOf, store: StoreOf) -> Response:
-    """Does not wait: 202 with the job's address in `Location`."""
-    asked = parse_request(await read_object(request, settings.max_body, settings.body_limit))
-    return accepted_answer(request, accept(asked, pool, store), pool, store)
-
-
-@router.get("/v1/jobs/{job}", summary="A job", responses=problems(404))
-async def get_job(request: Request, job: str, pool: PoolOf, store: StoreOf) -> Job:
-    """Its status, progress, place in the queue, files, and error."""
-    pool.observe(find(store, job).id)
-    return job_view(find(store, job), store.position(job), str(request.base_url))
-
-
-@router.head("/v1/jobs/{job}/files/{name}", include_in_schema=False)
-@router.get(
-    "/v1/jobs/{job}/files/{name}",
-    summary="A file of a job",
-    response_class=Response,
-    responses={
-        200: {"content": dict.fromkeys(MEDIA_TYPES.values(), BINARY)},
-        206: {"description": "the asked range"},
-        304: {"description": "unchanged"},
-        **problems(404, 410, 416),
-    },
-)
-async def get_file(request: Request, job: str, name: str, store: StoreOf) -> Response:
-    """Takes `If-None-Match` (the ETag is the sha256) and one `Range`."""
-    record = find(store, job)
-    # The name is looked up, never joined to a path as it came.
-    file = next((file for file in record.files if file.name == name), None)
-    if file is None:
-        names = ", ".join(file.name for file in record.files) or f"none while it is {record.status}"
-        raise ProblemError("file-not-found", f"job {job} has no file {name!r:.80}; it has {names}")
-    if record.status == "expired":
-        raise ProblemError("expired", f"the files of job {job} have been removed; generate them again")
-    return serve_file(request, store.path(record.id, file.name), file)
-
-
-@router.get("/v1/models", summary="The models this server runs")
-async def get_models(pool: PoolOf) -> Models:
-    """One in this release."""
-    model = Model(
-        id=pool.model_id,
-        default=True,
-        ready=pool.ready,
-        deterministic=True,
-        formats=list(FORMATS),
-        resolution=Resolution(),
-    )
-    return Models(models=[model])
-
-
-@router.get("/health/live", summary="The web process answers")
-async def live() -> Health:
-    """Always 200; restart the server when it is not."""
-    return Health(status="ok")
-
-
-@router.get("/health/ready", summary="A worker has generated a mesh", responses=problems(503))
-async def ready(pool: PoolOf) -> Health:
-    """503 until the model is loaded and its trial generation has passed; send traffic when it is 200."""
-    if pool.failure is not None:
-        raise ProblemError(pool.failure.code, pool.failure.detail)
-    if not pool.ready:
-        raise ProblemError("not-ready", "the model is being loaded", headers={"retry-after": "2"})
-    return Health(status="ready")
-
-
-def find(store: JobStore, job: str) -> Record:
-    """The job of this id, or a 404."""
-    record = store.get(job) if JOB_ID.fullmatch(job) else None
-    if record is None:
-        raise ProblemError("job-not-found", f"no job {job!r:.80}; it never was, or it has been forgotten")
-    return record
-
-
-def accept(asked: GenerateRequest, pool: Pool, store: JobStore) -> Record:
-    """Into the queue, or a problem that says why not."""
-    if pool.failure is not None:
-        raise ProblemError(pool.failure.code, pool.failure.detail)
-    if asked.model is not None and asked.model != pool.model_id:
-        detail = f"no model {asked.model!r:.80}; this server runs {pool.model_id!r}"
-        fault = FieldFault(pointer="/model", field="model", detail=detail)
-        raise ProblemError("invalid-request", detail, errors=[fault])
-    try:
-        record = store.create(asked, pool.model_id)
-    except QueueFull as error:
-        detail = f"{store.max_queued} jobs wait, which is the limit; try again later"
-        fault = FieldFault(field="queue", detail=detail)
-        raise ProblemError("queue-full", detail, errors=[fault], headers={"retry-after": "5"}) from error
-    pool.submit(record.id)
-    return record
+        raise ProblemError(record.failure.code, record.failure.detail, job=record.id, links={"job": self})
+    if record.status != "succeeded" or record.outcome is None:
+        raise ProblemError("job-ended", f"job {record.id} is {record.status}", job=record.id, links={"job": self})
+    location = {"content-location": f"/v1/jobs/{record.id}", "x-job-id": record.id}
+    if wanted_format == "json":
+        return json_answer(context.view(record, base), 200, location)
+    role = "bundle" if wanted_format == "zip" else "mesh"
+    file = next(file for file in record.outcome.files if (file.format, file.role) == (wanted_format, role))
+    key = record.wanted.asset_key
+    return serve_file(request, context.artifacts, key, file, {"x-job-id": record.id, "cache-control": "no-store"})
 
 
 def with_format(asked: GenerateRequest, wanted: str) -> GenerateRequest:
@@ -212,16 +80,48 @@ def with_format(asked: GenerateRequest, wanted: str) -> GenerateRequest:
     return asked.model_copy(update={"formats": [*asked.formats, *extra] if chosen else extra})
 
 
-def accepted_answer(request: Request, record: Record, pool: Pool, store: JobStore) -> Response:
-    """202: where the job can be followed."""
-    pool.observe(record.id)
-    view = job_view(store.get(record.id) or record, store.position(record.id), str(request.base_url))
-    return json_answer(view, 202, {"location": view.links.self, "retry-after": "1"})
+def idempotency_of(request: Request, body: dict[str, Any]) -> tuple[str, str] | None:
+    """The client's key and a digest of what it asks for (draft-ietf-httpapi-idempotency-key-header)."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    key = key.strip().strip('"')
+    if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
+        detail = "an Idempotency-Key has 1 to 255 printable ASCII characters; a UUID is a good one"
+        raise ProblemError("invalid-request", detail, errors=[FieldFault(field="idempotency-key", detail=detail)])
+    asked = f"{request.url.path} {sorted(body.items(), key=lambda item: item[0])!r}"
+    return key, hashlib.sha256(asked.encode(errors="surrogatepass")).hexdigest()
 
 
-def json_answer(job: Job, status: int, headers: dict[str, str]) -> Response:
-    """The job as the body."""
-    return Response(job.model_dump_json(), status, headers, "application/json")
+@router.get("/v1/models", summary="The models this server runs", responses=problems(401, 403))
+async def get_models(context: ContextOf) -> Models:
+    """What may be asked of each: formats, presets with their settings, bounds."""
+    file, flow = context.flow.model, context.flow
+    presets = {
+        name: {key: getattr(asset_settings(name), key) for key in ASSET_FIELDS if key != "formats"} for name in PRESETS
+    }
+    model = Model(
+        id=file.id, sha256=file.sha256, default=True, ready=flow.ready, deterministic=not file.stochastic,
+        text_encoder=file.text_encoder, licence=file.licence, accelerators=flow.accelerators, formats=list(FORMATS),
+        presets=presets, targets=list(get_args(Target)), resolution=Bounds(minimum=32, maximum=512, default=128),
+    )  # fmt: skip
+    return Models(models=[model])
 
 
-PROBLEM_SCHEMA = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+@router.get("/health/live", summary="The web process answers")
+async def live() -> Health:
+    """Always 200; restart the server when it is not."""
+    return Health(status="ok")
+
+
+@router.get("/health/ready", summary="A worker has generated a mesh", responses=problems(503, 507))
+async def ready(context: ContextOf) -> Readiness:
+    """503 until the model is loaded and its trial generation has passed; send traffic when it is 200."""
+    flow = context.flow
+    if flow.failure is not None:
+        raise ProblemError(flow.failure.code, flow.failure.detail)
+    if flow.draining:
+        raise ProblemError("draining", "the server stops")
+    if not flow.ready:
+        raise ProblemError("not-ready", "the model is being loaded", headers={"retry-after": "2"})
+    return Readiness(status="ready", accelerators=flow.accelerators)

@@ -1,10 +1,16 @@
 """What an operator can set: flags of `scaledreamer serve`, or environment variables named SCALEDREAMER_<SETTING>."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Settings(BaseSettings):
@@ -14,26 +20,32 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000  # 0 takes a free one
-    data: Path = Path("data")  # files live in data/jobs/<id>/
+    data: Path = Path("data")  # the job store, files, fields
     allowed_hosts: tuple[str, ...] = ()  # names besides localhost and the bind address; "*" takes any
     allowed_origins: tuple[str, ...] = ()  # pages of other sites that may POST, such as "https://studio.example"
 
     model: str | None = None  # a name or a path; None is the bundled model
     text_encoder: str | None = None  # a Stable Diffusion folder, for models that read prompts with CLIP
     device: str = "cpu"
-    workers: Annotated[int, Field(ge=1, le=64)] = 1  # processes; each holds the model once
-    threads: Annotated[int, Field(ge=1, le=256)] = 1  # of one worker
+    generators: Annotated[int, Field(ge=1, le=64)] = 1  # processes; each holds the model once
+    mesh_processes: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=cores)
+    threads: Annotated[int, Field(ge=1, le=256)] = 1  # of one process
+    batch: Annotated[int, Field(ge=1, le=64)] = 1  # fields in one pass of the generator; more than 1 pays on a GPU
 
-    max_queued: Annotated[int, Field(ge=1)] = 64  # jobs that wait; the next one is answered 503
+    max_queued: Annotated[int, Field(ge=1)] = 1000  # works that wait; the next one is answered 503
     max_body: Annotated[int, Field(ge=1024)] = 64 * 1024  # bytes of one request
     wait_limit: Annotated[float, Field(ge=0)] = 120.0  # seconds that POST /generate waits for its job
-    job_limit: Annotated[float, Field(gt=0)] = 600.0  # seconds after which a running job is stopped
+    job_limit: Annotated[float, Field(gt=0)] = 600.0  # seconds after which a process that works on a job is stopped
     body_limit: Annotated[float, Field(gt=0)] = 20.0  # seconds in which a request must arrive
+    drain_seconds: Annotated[float, Field(ge=0)] = 30.0  # that running jobs have when the server stops
 
-    keep_jobs: Annotated[int, Field(ge=1)] = 1000  # finished jobs whose files stay
-    keep_days: Annotated[float, Field(gt=0)] = 7.0
+    artifacts: str | None = None  # where finished files are kept: a folder or an fsspec URL; None: data/artifacts
+    keep_days: Annotated[float, Field(gt=0)] = 7.0  # of finished jobs and their files
+    keep_bytes: Annotated[int, Field(ge=0)] = 10 * 2**30  # of finished files; the longest unused go first
+    keep_field_bytes: Annotated[int, Field(ge=0)] = 2 * 2**30  # of fields, from which exports are made
+    sweep_seconds: Annotated[float, Field(gt=0)] = 60.0  # between two looks at what is too old
 
     @property
-    def model_id(self) -> str:
-        """The name of the model before it has been loaded."""
-        return "props" if self.model is None else Path(self.model).stem
+    def artifacts_url(self) -> str:
+        """Where finished files are kept."""
+        return self.artifacts or str((self.data / "artifacts").absolute())

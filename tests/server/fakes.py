@@ -1,102 +1,105 @@
-"""A pipeline without a model: every prompt is a ball, but for the words that ask for trouble."""
+"""Handlers without a model: they start without torch; a prompt is a triangle, save for words that ask for trouble."""
 
 import os
 import signal
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from scaledreamer.errors import EmptySurfaceError, ModelFileError, PromptError
-
-if TYPE_CHECKING:
-    from scaledreamer.export import Mesh
+from scaledreamer.server.finishing import FinishTask, Warm, describe, write_zip
+from scaledreamer.server.generating import FieldTask, Load, Loaded, Made, failure_of
+from scaledreamer.server.models import ModelFile
+from scaledreamer.server.records import Failure, Outcome, StoredFile
 
 SLOW = 1.5  # seconds that a slow prompt takes
-RADIUS = 0.5
+MODEL = ModelFile("ball", Path("ball.safetensors"), "0" * 64, False, "minilm", "Apache-2.0")
+Say = Callable[[Any], None]
 
 
-class BallPipeline:
-    """What `TextTo3D` looks like to the server."""
-
-    model_id = "ball"
-
-    def warnings(self, prompt: str) -> list[str]:
-        return ["the last words were not read"] if len(prompt.split()) > 20 else []
-
-    def __call__(self, prompt: str, resolution: int = 128) -> Any:
-        if "crash" in prompt:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if "slow" in prompt:
-            time.sleep(SLOW)
-        if "nothing" in prompt:
-            raise EmptySurfaceError("the field has no zero level; try another prompt")
-        if "refused" in prompt:
-            raise PromptError("this prompt is refused")
-        if "broken" in prompt:
-            raise RuntimeError("a fault of the program")
-        if "disk" in prompt:
-            raise OSError(28, "No space left on device")
-        return self.mesh(resolution // 4)
-
-    def mesh(self, rings: int) -> Any:
-        return ball(rings)
+def trouble(prompt: str, stage: str) -> None:
+    """What the words of a prompt ask for; with 'meshing' in the mesh process, else in the generator's."""
+    if ("meshing" in prompt) != (stage == "mesh"):
+        return
+    if "crash" in prompt:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "slow" in prompt:
+        time.sleep(SLOW)
+    if "hang" in prompt:
+        time.sleep(600)
+    if "nothing" in prompt:
+        raise EmptySurfaceError("the field has no zero level; try another prompt")
+    if "refused" in prompt:
+        raise PromptError("this prompt is refused")
+    if "broken" in prompt:
+        raise RuntimeError("a fault of the program")
+    if "disk" in prompt:
+        raise OSError(28, "No space left on device")
 
 
-class TrianglePipeline(BallPipeline):
-    """For tests of everything but the mesh: it starts without torch, which the export imports."""
+class FakeGenerating:
+    """What `Generating` looks like to the flow."""
 
-    def mesh(self, rings: int) -> Any:
-        return Triangle()
-
-
-class Triangle:
-    """Files that only look like files."""
-
-    vertices, faces = np.eye(3, dtype=np.float32), np.arange(3)[None]
-
-    def write(self, path: Path, extras: object = None) -> None:
-        path.write_bytes(b"glTF")
-
-
-def ball(rings: int) -> "Mesh":
-    """A ball of radius 1/2, red at the top."""
-    from scaledreamer.export import Mesh
-
-    theta, phi = np.meshgrid(np.linspace(0, np.pi, rings + 1), np.arange(2 * rings) * np.pi / rings, indexing="ij")
-    unit = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], -1).reshape(-1, 3)
-    row, column = np.meshgrid(np.arange(rings), np.arange(2 * rings), indexing="ij")
-    a, b = row * 2 * rings + column, row * 2 * rings + (column + 1) % (2 * rings)
-    quads = np.stack([a, a + 2 * rings, b + 2 * rings, a, b + 2 * rings, b], -1)
-    colors = np.clip(np.stack([0.6 + 0.4 * unit[:, 2], 0.5 + 0 * unit[:, 2], 0.6 - 0.4 * unit[:, 2]], -1), 0, 1)
-    return Mesh((RADIUS * unit).astype(np.float32), quads.reshape(-1, 3).astype(np.int64), colors.astype(np.float32))
+    def __call__(self, task: Load | Sequence[FieldTask], say: Say) -> Loaded | list[Made | Failure]:
+        if isinstance(task, Load):
+            return Loaded({"generator": "eager"})
+        answers: list[Made | Failure] = []
+        for one in task:
+            try:
+                trouble(one.prompt, "field")
+                one.path.write_text(one.prompt)
+                answers.append(Made(("the last words were not read",) if len(one.prompt.split()) > 20 else ()))
+            except Exception as error:
+                answers.append(failure_of(error))
+        return answers
 
 
-def balls() -> BallPipeline:
-    """The factory; it runs in the worker."""
-    return BallPipeline()
+class FakeFinishing:
+    """What `Finishing` looks like to the flow."""
+
+    def __call__(self, task: Warm | FinishTask, say: Say) -> Outcome | Failure | None:
+        if isinstance(task, Warm):
+            return None
+        try:
+            trouble(task.prompt, "mesh")
+            return self.finish(task, say)
+        except Exception as error:
+            return failure_of(error)
+
+    def finish(self, task: FinishTask, say: Say) -> Outcome:
+        say(("extract", 0.1))
+        task.folder.mkdir(parents=True)
+        files: list[StoredFile] = []
+        for suffix in task.formats:
+            path = task.folder / f"triangle{suffix}"
+            path.write_bytes(b"glTF" + task.field.read_bytes() + str(task.settings["resolution"]).encode())
+            kind = {".glb": "model/gltf-binary", ".obj": "model/obj", ".stl": "model/stl"}
+            files.append(describe(path, "mesh", kind.get(suffix, "application/octet-stream")))
+        say(("export", 0.9))
+        write_zip(task.folder / "triangle.zip", [task.folder / file.name for file in files])
+        files.append(describe(task.folder / "triangle.zip", "bundle", "application/zip"))
+        return Outcome(
+            tuple(files), {"faces": 1, "resolution": task.settings["resolution"]}, task.warnings, {"extract": 1}
+        )
 
 
-def triangles() -> BallPipeline:
-    """The quick factory."""
-    return TrianglePipeline()
-
-
-def missing() -> BallPipeline:
+class MissingModel:
     """A model that is not there."""
-    time.sleep(0.3)
-    raise ModelFileError("no model at 'barrel.safetensors'; give a path or leave it out")
+
+    def __init__(self) -> None:
+        time.sleep(0.3)
+        raise ModelFileError("no model at 'barrel.safetensors'; give a path or leave it out")
 
 
 class DiesOnce:
-    """A worker that dies the first time it loads, as when memory runs out for a moment."""
+    """The factory of a process that dies the first time it loads, as when memory runs out for a moment."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
 
-    def __call__(self) -> BallPipeline:
+    def __call__(self) -> FakeGenerating:
         if not self.mark.exists():
             self.mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return TrianglePipeline()
+        return FakeGenerating()

@@ -10,19 +10,23 @@ import httpx
 import uvicorn
 
 from scaledreamer.server.app import create_app
+from scaledreamer.server.child import Factory
 from scaledreamer.server.main import bind
 from scaledreamer.server.settings import Settings
-from scaledreamer.server.worker import Factory
-from tests.server.fakes import balls
+from tests.server.fakes import MODEL, FakeFinishing, FakeGenerating
 
 
 @contextmanager
-def running(folder: Path, factory: Factory = balls, *, ready: bool = True, **changes: object) -> Iterator[httpx.Client]:
-    """A client of a server that runs until the block ends."""
-    settings = Settings.model_validate({"data": folder, "port": 0, **changes})
+def running(
+    folder: Path, factory: Factory = FakeGenerating, *, ready: bool = True, real: bool = False, **changes: object
+) -> Iterator[httpx.Client]:
+    """A client of a server that runs until the block ends; with fake handlers unless `real`."""
+    given = {"mesh_processes": 1, "drain_seconds": 0, **changes}
+    settings = Settings.model_validate({"data": folder, "port": 0, **given})
     listener = bind(settings.host, settings.port)
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    config = uvicorn.Config(create_app(settings, factory), log_level="warning", timeout_graceful_shutdown=1)
+    app = create_app(settings) if real else create_app(settings, MODEL, factory, FakeFinishing)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -57,11 +57,11 @@ def requests(browser: webdriver.Chrome) -> list[str]:
 
 
 def test_a_prompt_becomes_a_mesh_on_the_screen(browser: webdriver.Chrome, tmp_path: Path) -> None:
-    with running(tmp_path / "data") as client:
+    with running(tmp_path / "data", real=True) as client:
         browser.get(f"{client.base_url}/")
         prompt = browser.find_element(By.ID, "prompt")
         prompt.clear()
-        prompt.send_keys("a round ball\n")
+        prompt.send_keys("a red barrel\n")
         WebDriverWait(browser, 120).until(lambda b: b.execute_script("return window.heard.length"))
         assert browser.execute_script("return window.heard") == ["load"]
         size = browser.execute_script("const d = viewer.getDimensions(); return [d.x, d.y, d.z]")

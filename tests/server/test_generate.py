@@ -6,18 +6,25 @@ import json
 import zipfile
 
 import httpx
-import numpy as np
 import pytest
-import trimesh
 
-from scaledreamer.export import formats
-from scaledreamer.server.schemas import MEDIA_TYPES
-from tests.server.fakes import RADIUS, SLOW
+from tests.server.fakes import SLOW
 from tests.server.running import finished
 from tests.server.test_requests import check_problem
 
-KEYS = ["id", "status", "stage", "progress", "queue_position", "prompt", "model", "request", "files", "report"]
-KEYS += ["timings_ms", "warnings", "error", "links"]
+KEYS = [
+    "id",
+    "status",
+    "stage",
+    "progress",
+    "queue_position",
+    "eta_seconds",
+    "created",
+    "started",
+    "finished",
+    "expires",
+]
+KEYS += ["prompt", "model", "request", "files", "report", "timings_ms", "warnings", "error", "links"]
 
 
 @pytest.fixture(scope="module")
@@ -44,29 +51,18 @@ class TestGenerate:
         assert list(job) == KEYS
         assert (job["status"], job["stage"], job["progress"], job["queue_position"]) == ("succeeded", "done", 1, None)
         assert [(f["name"], f["role"]) for f in job["files"]] == [
-            ("a-red-wooden-barrel.glb", "mesh"),
-            ("a-red-wooden-barrel.obj", "mesh"),
-            ("a-red-wooden-barrel.mtl", "material"),
-            ("a-red-wooden-barrel.zip", "bundle"),
+            ("triangle.glb", "mesh"),
+            ("triangle.obj", "mesh"),
+            ("triangle.zip", "bundle"),
         ]
         assert job["request"] == {
-            "prompt": "a red wooden barrel", "model": "ball", "resolution": 128, "formats": ["glb", "obj"]
+            "prompt": "a red wooden barrel", "model": "ball", "seed": None, "blend": None, "preset": "prop",
+            "target": "generic", "resolution": 128, "texture": 1024, "faces": 10_000, "lods": 3, "collision": "hull",
+            "size": "auto", "pivot": "base", "formats": ["glb", "obj"],
         }  # fmt: skip
-        assert set(job["timings_ms"]) == {"queue", "generate", "export", "total"}
+        assert set(job["timings_ms"]) == {"queue", "extract", "total"}
         assert job["links"]["self"] == f"{client.base_url}/v1/jobs/{job['id']}"
         assert client.get(job["links"]["self"]).json() == job
-
-    def test_the_files_are_the_ball(self, client: httpx.Client, job: dict[str, object]) -> None:
-        for suffix in ("glb", "obj", "ply", "stl"):
-            content = client.get(str(file(job, suffix)["url"])).content
-            mesh = trimesh.load(io.BytesIO(content), file_type=suffix, force="mesh")
-            assert np.allclose(mesh.bounds, [[-RADIUS] * 3, [RADIUS] * 3], atol=1e-5), suffix
-        assert job["report"]["bounds"] == [[-RADIUS] * 3, [RADIUS] * 3]  # type: ignore[index]
-
-    def test_the_glb_remembers_its_prompt(self, client: httpx.Client, job: dict[str, object]) -> None:
-        content = client.get(str(file(job, "glb")["url"])).content
-        document = json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
-        assert document["asset"]["extras"]["prompt"] == "A Red ball!"
 
     @pytest.mark.parametrize(
         ("accept", "media_type", "start"),
@@ -82,7 +78,7 @@ class TestGenerate:
         answer = client.post("/generate", json={"prompt": "ball", "resolution": 32}, headers={"accept": accept})
         assert answer.status_code == 200, answer.text
         assert answer.headers["content-type"] == media_type and answer.content.startswith(start)
-        assert answer.headers["content-disposition"].startswith('attachment; filename="ball.')
+        assert answer.headers["content-disposition"].startswith('attachment; filename="triangle.')
         assert answer.headers["etag"] == f'"{hashlib.sha256(answer.content).hexdigest()}"'
         assert client.get(f"/v1/jobs/{answer.headers['x-job-id']}").json()["status"] == "succeeded"
 
@@ -94,7 +90,9 @@ class TestGenerate:
 
     @pytest.mark.parametrize("prefer", ["respond-async", "wait=0", "wait=0.1, respond-async"])
     def test_prefer_bounds_the_wait(self, client: httpx.Client, prefer: str) -> None:
-        answer = client.post("/generate", json={"prompt": "slow ball", "resolution": 32}, headers={"prefer": prefer})
+        answer = client.post(
+            "/generate", json={"prompt": f"slow ball {prefer}", "resolution": 32}, headers={"prefer": prefer}
+        )
         assert answer.status_code == 202
         assert answer.headers["location"] == answer.json()["links"]["self"]
         assert answer.json()["status"] in ("queued", "running")
@@ -124,14 +122,6 @@ class TestGenerate:
         answer = client.post("/generate", json={"prompt": "very " * 30 + "round ball", "resolution": 32})
         assert answer.json()["warnings"] == ["the last words were not read"]
 
-    @pytest.mark.parametrize("prompt", ["../../etc/passwd", "ein Faß <b>", "木の樽", "=1+1", '"; rm -rf /', "x" * 1000])
-    def test_any_prompt_makes_a_safe_file_name(self, client: httpx.Client, prompt: str) -> None:
-        job = client.post("/generate", json={"prompt": prompt, "resolution": 32, "formats": ["glb"]}).json()
-        name = str(file(job, "glb")["name"])
-        assert name.removesuffix(".glb").replace("-", "").isalnum() and len(name) <= 52 and name.isascii()
-        assert job["prompt"] == prompt
-        assert client.get(str(file(job, "glb")["url"])).status_code == 200
-
     def test_the_same_prompt_gives_the_same_bytes(self, client: httpx.Client) -> None:
         sums = [
             {f["sha256"] for f in client.post("/generate", json={"prompt": "b", "resolution": 32}).json()["files"]}
@@ -142,9 +132,9 @@ class TestGenerate:
 
 class TestJobs:
     def test_create_answers_at_once(self, client: httpx.Client) -> None:
-        answer = client.post("/v1/jobs", json={"prompt": "slow ball", "resolution": 32})
+        answer = client.post("/v1/jobs", json={"prompt": "slow ball again", "resolution": 32})
         assert answer.status_code == 202 and answer.elapsed.total_seconds() < SLOW
-        waiting = client.post("/v1/jobs", json={"prompt": "ball", "resolution": 32}).json()
+        waiting = client.post("/v1/jobs", json={"prompt": "slow ball to wait", "resolution": 32}).json()
         assert waiting["status"] == "queued" and waiting["queue_position"] >= 1
         job = finished(client, answer.headers["location"])
         assert job["status"] == "succeeded" and job["id"] < waiting["id"]
@@ -152,7 +142,7 @@ class TestJobs:
 
 
 class TestFiles:
-    @pytest.mark.parametrize("suffix", ["glb", "obj", "mtl", "ply", "stl", "zip"])
+    @pytest.mark.parametrize("suffix", ["glb", "obj", "ply", "stl", "zip"])
     def test_headers_describe_the_content(self, client: httpx.Client, job: dict[str, object], suffix: str) -> None:
         entry = file(job, suffix)
         answer = client.get(str(entry["url"]))
@@ -162,10 +152,6 @@ class TestFiles:
         assert answer.headers["content-type"] == entry["media_type"]
         assert answer.headers["content-disposition"] == f'attachment; filename="{entry["name"]}"'
         assert answer.headers["x-content-type-options"] == "nosniff"
-
-    def test_media_types_are_those_of_the_export(self) -> None:
-        known = {suffix[1:]: media_type for suffix, media_type in formats.MEDIA_TYPES.items()}
-        assert {name: known.get(name, "application/zip") for name in MEDIA_TYPES} == MEDIA_TYPES
 
     def test_head_has_no_body(self, client: httpx.Client, job: dict[str, object]) -> None:
         entry = file(job, "glb")
@@ -206,7 +192,7 @@ class TestFiles:
         check_problem(answer, 416, "range-not-satisfiable")
         assert answer.headers["content-range"] == f"bytes */{file(job, 'glb')['bytes']}"
 
-    @pytest.mark.parametrize("name", ["other.glb", "..%2f..%2fetc%2fpasswd", "%2e%2e", "a-red-ball.glb%00", ""])
+    @pytest.mark.parametrize("name", ["other.glb", "..%2f..%2fetc%2fpasswd", "%2e%2e", "triangle.glb%00", ""])
     def test_only_listed_names_are_served(self, client: httpx.Client, job: dict[str, object], name: str) -> None:
         check_problem(client.get(f"/v1/jobs/{job['id']}/files/{name}"), 404)
 
@@ -228,8 +214,8 @@ class TestAbout:
     def test_openapi_lists_these_addresses_and_no_others(self, client: httpx.Client) -> None:
         document = client.get("/openapi.json").json()
         assert set(document["paths"]) == {
-            "/generate", "/v1/jobs", "/v1/jobs/{job}", "/v1/jobs/{job}/files/{name}", "/v1/models",
-            "/health/live", "/health/ready",
+            "/generate", "/v1/jobs", "/v1/jobs/{job}", "/v1/jobs/{job}/cancel", "/v1/jobs/{job}/events",
+            "/v1/jobs/{job}/exports", "/v1/jobs/{job}/files/{name}", "/v1/models", "/health/live", "/health/ready",
         }  # fmt: skip
         assert "HTTPValidationError" not in json.dumps(document)
         assert set(document["components"]["schemas"]["Job"]["properties"]) == set(KEYS)

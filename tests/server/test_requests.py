@@ -9,8 +9,9 @@ import pytest
 
 from scaledreamer.server.app import create_app
 from scaledreamer.server.problems import PROBLEMS, ProblemError
-from scaledreamer.server.schemas import parse_request
+from scaledreamer.server.schemas import GenerateRequest, parse_request
 from scaledreamer.server.settings import Settings
+from tests.server.fakes import MODEL
 
 DEEP = "[" * 60_000
 BAD: list[tuple[str, bytes, int, str]] = [
@@ -49,6 +50,16 @@ BAD: list[tuple[str, bytes, int, str]] = [
     ("no formats", b'{"prompt":"x","formats":[]}', 422, "formats"),
     ("a text as formats", b'{"prompt":"x","formats":"glb"}', 422, "formats"),
     ("an unknown model", b'{"prompt":"x","model":"../../etc/passwd"}', 422, "'ball'"),
+    ("an unknown preset", b'{"prompt":"x","preset":"cinema"}', 422, "mobile"),
+    ("a texture between sizes", b'{"prompt":"x","texture":1000}', 422, "1024"),
+    ("too few faces", b'{"prompt":"x","faces":3}', 422, "20"),
+    ("a seed without use", b'{"prompt":"x","seed":1}', 422, "deterministic"),
+    ("a negative seed", b'{"prompt":"x","seed":-1}', 422, "seed"),
+    ("a size of nothing", b'{"prompt":"x","size":0}', 422, "metres"),
+    ("a size in words", b'{"prompt":"x","size":"large"}', 422, "auto"),
+    ("half a blend", b'{"prompt":"x","blend":{"weight":0.5}}', 422, "/blend/prompt"),
+    ("a heavy blend", b'{"prompt":"x","blend":{"prompt":"y","weight":2}}', 422, "/blend/weight"),
+    ("a misspelt key in a blend", b'{"prompt":"x","blend":{"promt":"y"}}', 422, "did you mean 'prompt'"),
     ("a large body", json.dumps({"prompt": "x" * 1_000_000}).encode(), 413, "65536 bytes"),
 ]
 
@@ -109,19 +120,20 @@ def test_an_accept_header_that_cannot_be_met_is_refused_before_any_work(client: 
 
 
 def test_defaults_are_filled_in() -> None:
-    request = parse_request({"prompt": "  a barrel "})
-    assert request.model_dump() == {"prompt": "a barrel", "model": None, "resolution": 128, "formats": ["glb", "obj"]}
+    request = parse_request({"prompt": "  a barrel "}, GenerateRequest)
+    assert (request.prompt, request.preset, request.formats) == ("a barrel", "prop", ["glb", "obj"])
+    assert request.resolution is request.faces is request.size is None
 
 
 def test_every_fault_is_listed() -> None:
     with pytest.raises(ProblemError) as caught:
-        parse_request({"promt": "x", "resolution": 5})
+        parse_request({"promt": "x", "resolution": 5}, GenerateRequest)
     assert [fault.pointer for fault in caught.value.errors] == ["/promt", "/prompt", "/resolution"]
 
 
 @pytest.mark.anyio
 async def test_a_fault_of_the_server_is_a_problem_too(tmp_path: Path) -> None:
-    app = create_app(Settings(data=tmp_path))
+    app = create_app(Settings(data=tmp_path), MODEL)
 
     @app.get("/fault")
     def fault() -> None:

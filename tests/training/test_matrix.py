@@ -2,7 +2,6 @@
 
 import json
 import math
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from typer.testing import CliRunner
 
 from scaledreamer.model.library import read_card
 from scaledreamer.pipeline import TextTo3D
-from scaledreamer.server.worker import load_pipeline
 from scaledreamer.training.cli import train
 from scaledreamer.training.loop import CHECKPOINT
 from tests.server.running import running
@@ -111,8 +109,8 @@ def test_a_distilled_generator_is_served(generator: str, priors: dict[str, dict[
     settings = priors["folder"]
     check(generator, "asd", "folder", settings, tmp_path / "run")
     model = str(tmp_path / "run" / "generator.safetensors")
-    factory = partial(load_pipeline, model, settings["prior"]["path"], "cpu")
-    with running(tmp_path / "data", factory) as client:
-        job = client.post("/generate", json={"prompt": "a mug", "resolution": 32}).json()
+    text_encoder = settings["prior"]["path"]
+    with running(tmp_path / "data", real=True, model=model, text_encoder=text_encoder) as client:
+        job = client.post("/generate", json={"prompt": "a mug", "resolution": 32, "preset": "raw"}).json()
         assert job["status"] == "succeeded", job
         assert client.get(job["files"][0]["url"]).content[:4] == b"glTF"

@@ -22,10 +22,15 @@ async function ask(path, options) {
   return body;
 }
 
+const STAGES = {
+  generate: "Generating", extract: "Extracting the surface", clean: "Cleaning", simplify: "Simplifying",
+  lods: "Making levels of detail", collision: "Making the hull", texture: "Baking the texture", export: "Writing files",
+};
+
 function words(job, seconds) {
   const time = `${seconds.toFixed(1)} s`;
   if (job.status === "queued") return job.queue_position > 1 ? `Waiting, ${job.queue_position - 1} before you · ${time}` : `Waiting · ${time}`;
-  return `${job.stage === "export" ? "Writing files" : "Generating"} · ${time}`;
+  return `${STAGES[job.stage] || job.stage} · ${time}`;
 }
 
 async function follow(job, begin) {
@@ -44,7 +49,7 @@ function size(bytes) {
 }
 
 function offer(files) {
-  const links = files.filter((file) => file.role !== "material").map((file) => {
+  const links = files.filter((file) => file.role === "mesh" || file.role === "bundle").map((file) => {
     const link = document.createElement("a"), note = document.createElement("small");
     link.href = local(file.url);
     link.download = file.name;
@@ -92,10 +97,10 @@ async function generate() {
     offer(job.files);
     viewer.alt = `3D mesh: ${job.prompt}`;
     $("empty").hidden = true;
-    $("facts").textContent = `${job.report.vertices.toLocaleString()} vertices · ${job.report.faces.toLocaleString()} faces · ${job.model}`;
+    $("facts").textContent = `${job.report.levels[0].facts.faces.toLocaleString()} faces · ${job.report.size.extent_m.map((side) => side.toFixed(2)).join(" × ")} m · ${job.model}`;
     $("facts").hidden = false;
     $("status").textContent = [`Done in ${((performance.now() - begin) / 1000).toFixed(1)} s.`, ...job.warnings].join(" ");
-    await shown(local(job.files.find((file) => file.format === "glb").url));
+    await shown(local(job.files.find((file) => file.role === "mesh" && file.format === "glb").url));
   } catch (problem) {
     complain(problem);
   } finally {

@@ -1,0 +1,73 @@
+"""A validated request becomes a resolved one: every default filled in, and the names that its bytes go by."""
+
+import hashlib
+import json
+from typing import Any
+
+from scaledreamer.errors import ConfigError
+from scaledreamer.export.presets import AssetSettings, asset_settings
+from scaledreamer.export.version import generator
+from scaledreamer.server.models import ModelFile
+from scaledreamer.server.problems import FieldFault, ProblemError
+from scaledreamer.server.records import Record, Wanted
+from scaledreamer.server.schemas import ASSET_FIELDS, ExportRequest, GenerateRequest
+
+
+def resolve(asked: GenerateRequest, model: ModelFile) -> Wanted:
+    """What a request wants of the model that is loaded. Raises ProblemError naming the field."""
+    if asked.model is not None and asked.model != model.id:
+        raise refused("model", f"no model {asked.model!r:.80}; this server runs {model.id!r}")
+    if asked.seed is not None and not model.stochastic:
+        raise refused("seed", f"seed {asked.seed} has no use: {model.id!r} is deterministic; leave the seed out")
+    seed = (asked.seed or 0) if model.stochastic else None
+    blend = None if asked.blend is None else [asked.blend.prompt, asked.blend.weight]
+    field_key = digest([model.sha256, asked.prompt, blend, seed])
+    return wanted(asked, field_key, {"prompt": asked.prompt, "model": model.id, "seed": seed, "blend": blend})
+
+
+def resolve_export(asked: ExportRequest, parent: Record) -> Wanted:
+    """What an export wants of the field of an earlier job; what it leaves out is as in that job."""
+    before = parent.wanted
+    own = asked.model_dump(exclude_unset=True)
+    started = {} if "preset" in own else {key: value for key, value in before.request.items() if key in ASSET_FIELDS}
+    merged = ExportRequest.model_validate({**started, **own})
+    kept = {key: before.resolved[key] for key in ("prompt", "model", "seed", "blend")}
+    return wanted(merged, before.field_key, kept)
+
+
+def wanted(asked: ExportRequest, field_key: str, generated: dict[str, Any]) -> Wanted:
+    """Settings and formats beside what was generated."""
+    settings = settings_of(asked)
+    formats = list(dict.fromkeys(asked.formats))
+    asset_key = digest([field_key, settings.model_dump(mode="json"), formats, generator()])
+    shown = {key: getattr(settings, key) for key in ASSET_FIELDS if key != "formats"}
+    resolved = {**generated, **shown, "formats": formats}
+    request = asked.model_dump(mode="json", exclude_unset=True)
+    return Wanted(request, resolved, generated["prompt"], generated["model"], field_key, asset_key)
+
+
+def settings_of(asked: ExportRequest) -> AssetSettings:
+    """The preset's settings with those of the request in their place."""
+    given = {
+        name: value for name in ASSET_FIELDS if name not in ("preset", "formats")
+        and (value := getattr(asked, name)) is not None
+    }  # fmt: skip
+    try:
+        return asset_settings(asked.preset, **given)
+    except ConfigError as error:  # pragma: no cover - the schema is as narrow
+        raise refused("preset", str(error)) from error
+
+
+def settings_again(resolved: dict[str, Any]) -> AssetSettings:
+    """The settings of a resolved request, as they were when it was accepted."""
+    return asset_settings(**{key: resolved[key] for key in ASSET_FIELDS if key != "formats"})
+
+
+def digest(value: object) -> str:
+    """32 hexadecimal digits that stand for a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def refused(field: str, detail: str) -> ProblemError:
+    """A request whose field cannot be."""
+    return ProblemError("invalid-request", detail, errors=[FieldFault(pointer=f"/{field}", field=field, detail=detail)])
