@@ -19,6 +19,9 @@ from scaledreamer.server.finishing import Finishing
 from scaledreamer.server.flow import Flow
 from scaledreamer.server.generating import Generating
 from scaledreamer.server.housekeeping import Housekeeping
+from scaledreamer.server.logs import JobLog, RequestLog
+from scaledreamer.server.metrics import Metrics
+from scaledreamer.server.metrics import install as install_metrics
 from scaledreamer.server.models import ModelFile, read_model
 from scaledreamer.server.process import Process
 from scaledreamer.server.security import Guard
@@ -49,17 +52,20 @@ def create_app(
         lambda _: Process(generating, settings.threads), partial(Process, finishing, settings.threads),
     )  # fmt: skip
     flow.works.on_failure = on_failure
+    metrics = Metrics()
+    flow.works.watchers += [metrics, JobLog(settings.log_prompts)]
     housekeeping = Housekeeping(settings, flow, artifacts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await flow.start()
-        keeping = asyncio.create_task(housekeeping.run())
+        beside = [asyncio.create_task(housekeeping.run()), asyncio.create_task(metrics.watch_the_loop())]
         try:
             yield
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await flow.stop(settings.drain_seconds)
 
     app = FastAPI(
@@ -73,9 +79,11 @@ def create_app(
     )
     app.state.context = Context(settings, flow, artifacts)
     app.add_middleware(Guard, settings=settings)
+    app.add_middleware(RequestLog, metrics=metrics)
     problems.install(app)
     app.include_router(routes.router)
     app.include_router(job_routes.router)
+    install_metrics(app, metrics, flow)
     pages.install(app)
     _document_problems(app)
     return app

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from scaledreamer.server.generating import Load, Loaded
 from scaledreamer.server.models import ModelFile
 from scaledreamer.server.process import ProcessDied, Tell
-from scaledreamer.server.records import Failure, Wanted
+from scaledreamer.server.records import Failure, Outcome, Wanted
 
 log = logging.getLogger("scaledreamer.server")
 LONGEST_PAUSE = 30.0  # seconds between attempts to start a process that dies while it loads
@@ -43,6 +43,19 @@ class Work:
     @property
     def field_key(self) -> str:
         return self.wanted.field_key
+
+
+class Watcher:
+    """Hears what happens to works and processes; says nothing back."""
+
+    def ended(self, work: Work, result: Outcome | Failure) -> None:
+        """A work has succeeded or failed; its jobs are still attached."""
+
+    def batched(self, count: int) -> None:
+        """So many fields were asked for in one pass."""
+
+    def restarted(self, kind: str) -> None:
+        """A "generator" or "mesh" process has been replaced."""
 
 
 class Engine:

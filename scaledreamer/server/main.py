@@ -9,12 +9,14 @@ import uvicorn
 
 from scaledreamer.errors import ScaleDreamerError
 from scaledreamer.server.app import create_app
+from scaledreamer.server.logs import configure
 from scaledreamer.server.settings import Settings
 
 
 def serve(settings: Settings | None = None) -> int:
     """Serve until Ctrl-C; the exit code is 1 when the address, the data folder or the model cannot be used."""
     settings = settings or Settings()
+    configure(settings.log_level, settings.log_lines)
     try:
         check_writable(settings.data)
         listener = bind(settings.host, settings.port)

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -38,6 +38,10 @@ class Settings(BaseSettings):
     job_limit: Annotated[float, Field(gt=0)] = 600.0  # seconds after which a process that works on a job is stopped
     body_limit: Annotated[float, Field(gt=0)] = 20.0  # seconds in which a request must arrive
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0  # that running jobs have when the server stops
+
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    log_lines: Literal["json", "text"] = "text"
+    log_prompts: bool = False  # their text; otherwise a hash
 
     artifacts: str | None = None  # where finished files are kept: a folder or an fsspec URL; None: data/artifacts
     keep_days: Annotated[float, Field(gt=0)] = 7.0  # of finished jobs and their files

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scaledreamer.server.artifacts import Artifacts
-from scaledreamer.server.engine import Engine, Executor, Open, Places, Work
+from scaledreamer.server.engine import Engine, Executor, Open, Places, Watcher, Work
 from scaledreamer.server.finishing import FinishTask, Warm
 from scaledreamer.server.generating import FieldTask, Made, failure_of
 from scaledreamer.server.ledger import Ledger
@@ -58,6 +58,7 @@ class Works:
         self.room = asyncio.Semaphore(config.mesh_processes + config.generators * config.batch)
         self.tasks: set[asyncio.Task[None]] = set()
         self.busy = 0  # works that have begun and not ended
+        self.watchers: list[Watcher] = []
         self.on_failure: Callable[[str], None] | None = None  # hears why the model cannot be used
 
     def start(self) -> None:
@@ -160,7 +161,7 @@ class Works:
                 batch = await engine.take(self.config.batch)
                 try:
                     if not await self.generate(engine.processes[number], batch):
-                        engine.processes[number].restart()
+                        self.restart(engine.processes[number], "generator")
                         break
                 except Exception as error:
                     log.exception("a batch of fields")
@@ -175,6 +176,8 @@ class Works:
 
     async def generate(self, process: Executor, batch: list[Work]) -> bool:
         """Fields for a batch; False when the process died or hangs."""
+        for watcher in self.watchers:
+            watcher.batched(len(batch))
         tasks = [field_task(work, self.places) for work in batch]
         try:
             answers = await process.call(tasks, seconds=self.config.job_seconds)
@@ -217,14 +220,14 @@ class Works:
             try:
                 await self.finish(self.meshers[number], work)
             except ProcessDied:
-                self.meshers[number].restart()
+                self.restart(self.meshers[number], "mesh")
                 if work.jobs:
                     log.error("a mesh process died; another one starts")
                     await self.again(work, crashed=True)
                 else:
                     self.leave(work)
             except TimeoutError:
-                self.meshers[number].restart()
+                self.restart(self.meshers[number], "mesh")
                 detail = f"stopped after {self.config.job_seconds:g} seconds; ask for less"
                 await self.failed(work, Failure("deadline-exceeded", detail))
             except Exception as error:
@@ -271,7 +274,7 @@ class Works:
         while (jobs := [job for job in work.jobs if job not in ended]) or not ended:
             await self.ledger.insist(self.ledger.store.succeed, work.wanted.asset_key, jobs, outcome)
             ended.update(jobs or {""})
-        self.ended(work)
+        self.ended(work, outcome)
 
     async def failed(self, work: Work, failure: Failure) -> None:
         """Its jobs have ended without files."""
@@ -279,10 +282,12 @@ class Works:
         while jobs := [job for job in work.jobs if job not in ended]:
             await self.ledger.insist(self.ledger.store.fail, jobs, failure)
             ended.update(jobs)
-        self.ended(work)
+        self.ended(work, failure)
 
-    def ended(self, work: Work) -> None:
+    def ended(self, work: Work, result: Outcome | Failure) -> None:
         """Forget a work that is done."""
+        for watcher in self.watchers:
+            watcher.ended(work, result)
         jobs = list(work.jobs)
         self.by_key.pop(work.wanted.asset_key, None)
         for job in jobs:
@@ -300,6 +305,12 @@ class Works:
         if work.jobs:
             self.waiting.appendleft(work)
             self.arrived.set()
+
+    def restart(self, process: Executor, kind: str) -> None:
+        """Another process in place of one that died or hangs."""
+        process.restart()
+        for watcher in self.watchers:
+            watcher.restarted(kind)
 
     def leave(self, work: Work) -> None:
         """A work that had begun is no longer at it."""

@@ -11,9 +11,9 @@ from scaledreamer.training.evaluation.suite import (
     Case,
     cases,
     color_found,
+    nearest_shape,
     random_proportions,
     score,
-    nearest_shape,
     summarize,
     true_measures,
 )
