@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # The Dockerfile pins the same version and runs the same commands; tests/test_house.py compares the two.
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-EXTRAS ?= train,assets,dev
+EXTRAS ?= train,assets,usd,draco,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # pytest: one process a core up to four, a file stays in one process, so that its fixtures are made once.
@@ -25,7 +25,7 @@ ARGS ?=
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.ready ## build .venv: torch, this package with its train and dev extras, the glTF validator
+setup: $(VENV)/.ready ## build .venv: torch, this package with its extras, the glTF validator
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; run: make setup PYTHON=python3.12")'

@@ -26,7 +26,7 @@ from pydantic import ValidationError
 
 from scaledreamer.config import Config, explain
 from scaledreamer.errors import ConfigError, ScaleDreamerError
-from scaledreamer.export.formats import SUFFIXES
+from scaledreamer.export.formats import SUFFIXES, check_libraries
 from scaledreamer.export.names import slug, unique
 from scaledreamer.export.presets import asset_settings
 from scaledreamer.files import atomic_path
@@ -75,6 +75,7 @@ def read_rows(path: Path, given: dict[str, Any], formats: tuple[str, ...]) -> li
             unknown = [suffix for suffix in chosen if suffix not in SUFFIXES]
             if unknown:
                 raise ConfigError(f"formats: cannot write {unknown[0]!r}; choose from {SUFFIXES}")
+            check_libraries(chosen)
             name = unique(slug(str(raw.get("name") or prompt)), taken)
             taken.add(name)
             seed = raw.get("seed")

@@ -1,4 +1,4 @@
-"""scaledreamer: generate, batch, serve, convert, evaluate, evaluate-prior, doctor."""
+"""scaledreamer: generate, batch, serve, keys, convert, evaluate, evaluate-prior, doctor."""
 
 import importlib.util
 import json
@@ -11,9 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
+from scaledreamer.cli_keys import keys
 from scaledreamer.errors import ExportError, ScaleDreamerError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(keys, name="keys")
 ModelOption = Annotated[str | None, typer.Option(help="a shipped model's name or a .safetensors file")]
 TextEncoderOption = Annotated[
     str | None, typer.Option(help="for models that read prompts with CLIP: a Stable Diffusion 2.1-base folder")
@@ -35,7 +37,7 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="what to make, for example 'a red wooden barrel'")],
     out: Annotated[
         list[Path],
-        typer.Option("-o", "--out", help=".glb .gltf .obj .ply .stl, .png for a picture, or a folder for all files"),
+        typer.Option("-o", "--out", help=".glb .gltf .obj .ply .stl .usdz, .png for a picture, or a folder for all"),
     ],
     preset: PresetOption = "prop",
     target: TargetOption = None,
@@ -51,7 +53,7 @@ def generate(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Make a finished asset (and a picture) from a prompt."""
-    from scaledreamer.export.formats import SUFFIXES
+    from scaledreamer.export.formats import SUFFIXES, check_libraries
     from scaledreamer.export.package import encode_main, extras_of, write_package
     from scaledreamer.export.presets import asset_settings
     from scaledreamer.export.preview import thumbnail
@@ -62,8 +64,11 @@ def generate(
     for path in out:
         if path.suffix and path.suffix.lower() not in known:
             raise ExportError(f"cannot write {path.suffix!r}; choose one of {known}, or a folder without a suffix")
+    check_libraries(path.suffix.lower() for path in out)
     given = settings_given(settings, target=target, resolution=resolution, faces=faces, texture=texture, size=size)
     chosen = asset_settings(preset, **given)
+    if all(path.suffix for path in out) and chosen.compress != "none":
+        raise ExportError("compress makes a file beside others; give a folder for them, for example -o barrel/")
     if all(path.suffix for path in out) and chosen.target in ("generic", "blender"):
         chosen = chosen.model_copy(update={"lods": 0, "collision": "none"})  # they would be files of their own
     began = time.monotonic()
@@ -217,7 +222,8 @@ def evaluate(
     except ModuleNotFoundError as error:
         raise ScaleDreamerError("evaluation needs scaledreamer/training; install the whole package") from error
     from scaledreamer.model.encoders import load_encoder
-    from scaledreamer.model.library import find_model, load_generator
+    from scaledreamer.model.library import load_generator
+    from scaledreamer.model.shelf import find_model
 
     path, best = find_model(model), load_generator(find_model(ceiling)) if ceiling else None
     encoder = load_encoder(path, text_encoder)
@@ -248,7 +254,8 @@ def evaluate_prior(
         from scaledreamer.training.priors.props import load_prior, prior_path
     except ModuleNotFoundError as error:
         raise ScaleDreamerError(f"{error.name} is not installed; run: pip install 'scaledreamer[train]'") from error
-    from scaledreamer.model.library import find_model, load_generator
+    from scaledreamer.model.library import load_generator
+    from scaledreamer.model.shelf import find_model
 
     facts = run(load_prior(prior_path(prior)), load_generator(find_model(model)), out, sets, ratio)
     if as_json:
@@ -279,7 +286,8 @@ def diagnose() -> dict[str, dict[str, Any]]:
     import torch
 
     import scaledreamer
-    from scaledreamer.model.library import shipped_models
+    from scaledreamer.model.compile import described
+    from scaledreamer.model.shelf import shipped_models
     from scaledreamer.model.text import MINILM_SHA256, minilm_folder, verify_sha256
 
     try:
@@ -291,6 +299,8 @@ def diagnose() -> dict[str, dict[str, Any]]:
     optional = {
         "training": ("scaledreamer.training", "part of the package; reinstall it"),
         "nerfacc": ("nerfacc", "pip install nerfacc (CUDA only)"),
+        "usd-core": ("pxr", "pip install 'scaledreamer[usd]' (to write .usdz)"),
+        "DracoPy": ("DracoPy", "pip install 'scaledreamer[draco]' (to compress a GLB)"),
         "tinycudann": ("tinycudann", "build it from source with nvcc (CUDA only)"),
     }
     return {
@@ -305,6 +315,7 @@ def diagnose() -> dict[str, dict[str, Any]]:
             "shipped": ", ".join(shipped_models()) or "none",
             "text encoder minilm": encoder,
         },
+        "accelerators": described("cuda" if cuda else "cpu"),
         "optional parts": {
             name: "present" if importlib.util.find_spec(module) else f"absent: {remedy}"
             for name, (module, remedy) in optional.items()

@@ -1,5 +1,6 @@
 """TextTo3D: a prompt becomes a mesh."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,12 +14,15 @@ from scaledreamer.export.finish import Asset, Stage, finish_field
 from scaledreamer.export.isosurface import Mode, extract_mesh, with_field_normals
 from scaledreamer.export.mesh import Mesh
 from scaledreamer.export.presets import AssetSettings
+from scaledreamer.model.accelerated import accelerate_pipeline
 from scaledreamer.model.cameras import turntable
+from scaledreamer.model.compile import Acceleration, Accelerator
 from scaledreamer.model.encoders import load_encoder
 from scaledreamer.model.fields.base import Field
 from scaledreamer.model.generators import Generator
-from scaledreamer.model.library import find_model, load_generator, read_card
+from scaledreamer.model.library import load_generator
 from scaledreamer.model.rendering import LatticeConfig, PlainBackground, render
+from scaledreamer.model.shelf import find_model, read_card
 from scaledreamer.model.text import TextEmbedding, TextEncoder, blend
 from scaledreamer.prompt import check_prompt
 
@@ -28,21 +32,28 @@ class TextTo3D:
 
     def __init__(
         self, generator: Generator, encoder: TextEncoder, model_id: str = "custom", card: dict[str, Any] | None = None,
-        device: str = "cpu",
+        device: str = "cpu", acceleration: Sequence[Acceleration] = (),
     ) -> None:  # fmt: skip
         self.generator, self.encoder = generator.to(device).eval(), encoder
         self.model_id, self.card, self.device = model_id, card or {}, device
+        self.acceleration = acceleration  # what its parts run on by now, and why where they had to fall back
 
     @classmethod
-    def load(cls, model: str | Path | None = None, text_encoder: str | Path | None = None, device: str = "cpu") -> Self:
+    def load(
+        cls, model: str | Path | None = None, text_encoder: str | Path | None = None, device: str = "cpu",
+        accelerator: Accelerator = "eager",
+    ) -> Self:  # fmt: skip
         """The default model, a shipped one by name, or a file; everything offline.
 
         `text_encoder` is for models that read prompts with CLIP (converted official ones, for example): a Stable
-        Diffusion folder, of which the subfolders tokenizer and text_encoder are used.
+        Diffusion folder, of which the subfolders tokenizer and text_encoder are used. An `accelerator` that cannot be
+        used gives eager back with one warning; `acceleration` says why.
         """
         path = find_model(model)
         encoder = load_encoder(path, text_encoder, device)
-        return cls(load_generator(path), encoder, path.stem, read_card(path)["card"], device)
+        loaded = load_generator(path).to(device)
+        generator, acceleration = accelerate_pipeline(encoder, loaded, accelerator, device)
+        return cls(generator, encoder, path.stem, read_card(path)["card"], device, acceleration)
 
     def warnings(self, prompt: str) -> list[str]:
         """What a user should know before the prompt is used."""

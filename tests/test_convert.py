@@ -22,7 +22,8 @@ from torch import Tensor
 from scaledreamer.convert import convert
 from scaledreamer.model import official
 from scaledreamer.model.generators.conv3d import Conv3D, Conv3DConfig
-from scaledreamer.model.library import load_generator, read_card, save_generator
+from scaledreamer.model.library import load_generator, save_generator
+from scaledreamer.model.shelf import read_card
 from scaledreamer.model.text import TextEmbedding
 from scaledreamer.training.priors import mvdream_files
 from tests.commands import scaledreamer

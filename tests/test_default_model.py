@@ -8,8 +8,7 @@ import trimesh
 
 from scaledreamer import TextTo3D
 from scaledreamer.export.color import linear_to_srgb
-from scaledreamer.model.checkpoint import read_header
-from scaledreamer.model.library import find_model, read_card, shipped_models
+from scaledreamer.model.shelf import find_model, read_card, read_header, shipped_models
 from scaledreamer.training.priors.props import load_prior, prior_path
 
 

@@ -91,9 +91,12 @@ class TestSources:
     def test_locked_tools_name_no_registry(self) -> None:
         assert '"resolved"' not in (ROOT / "package-lock.json").read_text()
 
-    def test_nothing_large_is_committed_but_the_default_model(self) -> None:
+    def test_nothing_large_is_committed_but_models(self) -> None:
         large = [p.relative_to(ROOT) for p in tracked() if p.is_file() and p.stat().st_size > 2_000_000]
-        assert [p for p in large if p.parts[:2] != ("scaledreamer", "weights")] == []
+        assert [p for p in large if p.parts[:2] not in (("scaledreamer", "weights"), ("examples", "priors"))] == []
+
+    def test_example_priors_stay_under_twenty_four_megabytes(self) -> None:
+        assert sum(p.stat().st_size for p in (ROOT / "examples" / "priors").rglob("*") if p.is_file()) < 24_000_000
 
     def test_default_model_stays_under_twenty_megabytes(self) -> None:
         assert sum(p.stat().st_size for p in (PACKAGE / "weights").glob("*")) < 20_000_000

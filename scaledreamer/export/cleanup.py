@@ -38,8 +38,8 @@ def with_copies(mesh: Mesh, sources: Int64[np.ndarray, "N S"], places: Float64[n
 
 
 def keep_large_parts(mesh: Mesh, fraction: float = 0.02) -> Mesh:
-    """The mesh without the connected parts that have less than `fraction` both of all volume and of all area."""
-    part = parts(mesh.faces)
+    """The mesh without the parts, connected by position, that have less than `fraction` of all volume and of all area."""
+    part = parts(first_there(mesh.vertices)[mesh.faces])
     vectors = area_vectors(mesh.vertices, mesh.faces)
     centers = mesh.vertices.astype(np.float64)[mesh.faces].mean(axis=1)
     volumes = np.abs(np.bincount(part, weights=(centers * vectors).sum(axis=1) / 3))  # divergence theorem

@@ -16,7 +16,7 @@ from jaxtyping import Float64, Int64
 
 from scaledreamer.errors import ExportError
 from scaledreamer.export.child import ChildError, ask
-from scaledreamer.export.geometry import area_vectors
+from scaledreamer.export.geometry import area_vectors, principal_axes
 from scaledreamer.export.hull import Hull
 from scaledreamer.export.mesh import Mesh
 
@@ -77,12 +77,6 @@ def collision(mesh: Mesh, kind: Kind, budget_s: float) -> Collision:
 def white(vertices: Float64[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3"]) -> Mesh:
     """A white mesh."""
     return Mesh(vertices.astype(np.float32), faces, np.ones(vertices.shape, dtype=np.float32))
-
-
-def principal_axes(points: Float64[np.ndarray, "N 3"]) -> Float64[np.ndarray, "3 3"]:
-    """Rows: the right-handed axes along which the points vary least, more, most."""
-    axes = np.linalg.eigh(np.cov(points - points.mean(axis=0), rowvar=False, bias=True))[1].T
-    return np.asarray(axes * np.sign(np.linalg.det(axes)))
 
 
 def box(

@@ -157,8 +157,8 @@ class Finishing:
         if len(mesh.faces) == 0:
             raise ExportError("the mesh has no faces, so there is nothing to finish")
         settings = self.settings
-        if settings.repair and not self.facts(mesh).watertight:
-            mesh = self.step("merge vertices", mesh, merge_vertices(mesh))  # first, or every loose face is a floater
+        if settings.repair:
+            mesh = self.step("merge vertices", mesh, merge_vertices(mesh))
         if settings.floaters > 0:
             mesh = self.step("floaters", mesh, keep_large_parts(mesh, settings.floaters))
         if not settings.repair:

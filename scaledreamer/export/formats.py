@@ -1,6 +1,6 @@
 """The file formats a mesh can be written in, by suffix."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from scaledreamer.errors import ExportError
@@ -10,9 +10,10 @@ from scaledreamer.export.names import slug
 from scaledreamer.export.obj import encode_obj
 from scaledreamer.export.ply import encode_ply
 from scaledreamer.export.stl import encode_stl
+from scaledreamer.export.usdz import check_usd, encode_usdz
 from scaledreamer.files import atomic_path
 
-SUFFIXES = [".glb", ".gltf", ".obj", ".ply", ".stl"]
+SUFFIXES = [".glb", ".gltf", ".obj", ".ply", ".stl", ".usdz"]
 MEDIA_TYPES = {
     ".glb": "model/gltf-binary",
     ".gltf": "model/gltf+json",
@@ -24,13 +25,20 @@ MEDIA_TYPES = {
     ".json": "application/json",
     ".ply": "application/octet-stream",  # no registered type
     ".stl": "model/stl",
+    ".usdz": "model/vnd.usdz+zip",
 }
 
 
 AXES = {
     ".glb": "+Y up, front +Z", ".gltf": "+Y up, front +Z", ".obj": "+Y up, front +Z",
-    ".ply": "+Z up, front +X", ".stl": "+Z up, front +X",
+    ".ply": "+Z up, front +X", ".stl": "+Z up, front +X", ".usdz": "+Y up, front +Z",
 }  # fmt: skip
+
+
+def check_libraries(suffixes: Iterable[str]) -> None:
+    """Raise ExportError, before any work, where one of the formats needs a library that is not installed."""
+    if ".usdz" in suffixes:
+        check_usd()
 
 
 def encode(parts: Sequence[Part], file: str, name: str, extras: Mapping[str, object]) -> dict[str, bytes]:
@@ -52,14 +60,16 @@ def encode(parts: Sequence[Part], file: str, name: str, extras: Mapping[str, obj
             return encode_obj(parts[0].mesh, file)
         case ".ply":
             return {file: encode_ply(parts[0].mesh)}
-        case _:
+        case ".stl":
             return {file: encode_stl(parts[0].mesh)}
+        case _:
+            return {file: encode_usdz(parts[0].mesh, name, extras)}
 
 
 def write(mesh: Surface, path: Path, extras: Mapping[str, object]) -> list[Path]:
     """Write a mesh; each file appears whole, siblings before the file that refers to them.
 
-    Inside a glTF it is called after its prompt, so that the bytes do not depend on the file's name.
+    Inside a glTF or a USDZ it is called after its prompt, so that the bytes do not depend on the file's name.
     """
     name = slug(str(extras.get("prompt", "mesh")))
     paths = []

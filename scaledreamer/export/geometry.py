@@ -62,3 +62,9 @@ def vertex_normals(vertices: Float[np.ndarray, "V 3"], faces: Int64[np.ndarray, 
         for along in area_vectors(vertices, faces).T
     ]
     return unit(np.stack(sums, axis=1).astype(np.float64)).astype(np.float32)
+
+
+def principal_axes(points: Float64[np.ndarray, "N 3"]) -> Float64[np.ndarray, "3 3"]:
+    """Rows: the right-handed axes along which the points vary least, more, most."""
+    axes = np.linalg.eigh(np.cov(points - points.mean(axis=0), rowvar=False, bias=True))[1].T
+    return np.asarray(axes * np.sign(np.linalg.det(axes)))

@@ -1,7 +1,7 @@
 """glTF 2.0: one file (.glb), or JSON with its buffer and its texture beside it (.gltf + .bin + .png).
 
 https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html; the numbers in capitals are the specification's. Only core
-glTF is written, no extension, for released engines refuse files that require one.
+glTF is written, no extension, for released engines refuse files that require one (`draco.py` makes one beside it).
 """
 
 import io
@@ -195,7 +195,12 @@ def chunk(kind: int, content: bytes, padding: bytes) -> bytes:
 def encode_glb(parts: Sequence[Part], name: str, extras: Mapping[str, object]) -> bytes:
     """A binary glTF whose scene and root node are called `name`."""
     content, beside = document(parts, name, extras, stem=None)
-    chunks = chunk(GLB_JSON, as_json(content), b" ") + chunk(GLB_BIN, beside[""], b"\0")
+    return as_glb(content, beside[""])
+
+
+def as_glb(content: dict[str, Any], buffer: bytes) -> bytes:
+    """The JSON part and its buffer as one file."""
+    chunks = chunk(GLB_JSON, as_json(content), b" ") + chunk(GLB_BIN, buffer, b"\0")
     return struct.pack("<III", GLB_MAGIC, 2, 12 + len(chunks)) + chunks
 
 

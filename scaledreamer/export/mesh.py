@@ -53,8 +53,9 @@ class Mesh:
         object.__setattr__(self, name, array)
 
     def write(self, path: str | Path, extras: Mapping[str, object] | None = None) -> list[Path]:
-        """Write .glb .gltf .obj .ply or .stl, as the suffix says; the files written, the one asked for last.
+        """Write .glb .gltf .obj .ply .stl or .usdz, as the suffix says; the files written, the one asked for last.
 
-        `extras` (prompt, model, …) go into glTF's `asset.extras`; the other formats have no place for them.
+        `extras` (prompt, model, …) go into glTF's `asset.extras` and the custom data of a .usdz's layer; the other
+        formats have no place for them.
         """
         return write(self, Path(path), extras or {})

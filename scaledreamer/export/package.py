@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from scaledreamer.errors import ExportError
+from scaledreamer.export.draco import encode_draco_glb
 from scaledreamer.export.finish import Asset
 from scaledreamer.export.formats import AXES, MEDIA_TYPES, SUFFIXES, encode
 from scaledreamer.export.gltf import Part
@@ -75,6 +76,9 @@ def contents(
         hulls = [Part(f"{name}_{number}", part, seen=False) for number, part in enumerate(asset.collision)]
         made[f"{name}.glb"] = encode(hulls, f"{name}.glb", name, extras)[f"{name}.glb"], "collision", None
     settings = asset.report.settings
+    if settings.compress == "draco":
+        compressed = encode_draco_glb(parts_of(asset, settings.target), asset.name, extras)
+        made[f"{asset.name}_draco.glb"] = compressed, "compressed", 0
     if settings.thumbnail:
         picture = thumbnail(asset.levels[0], settings.thumbnail)
         made["thumbnail.webp"] = as_webp(picture), "thumbnail", None

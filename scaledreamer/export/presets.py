@@ -34,6 +34,7 @@ class AssetSettings(Config):
     )
     axis: Literal["x", "y", "z", "longest"] = "longest"  # of object space, z up
     pivot: Literal["base", "center", "origin"] = "base"
+    compress: Literal["none", "draco"] = "none"  # draco: a compressed GLB beside the others, in a folder of files
     thumbnail: Annotated[int, Limits(ge=0, le=2048)] = 512  # pixels along its side; 0 leaves it out
     turntable: Annotated[int, Limits(ge=0, le=72)] = 0  # frames
 
@@ -54,10 +55,18 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
 
 
 def asset_settings(preset: str = "prop", **given: Any) -> AssetSettings:
-    """The settings of a preset, with the given ones in their place. Raises ConfigError with the key and the remedy."""
+    """The settings of a preset, with the given ones in their place.
+
+    Raises ConfigError with the key and the remedy; ExportError where they need a library that is not installed.
+    """
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset {preset!r}; choose one of {list(PRESETS)}")
     try:
-        return AssetSettings(**{**PRESETS[preset], "preset": preset, **given})
+        settings = AssetSettings(**{**PRESETS[preset], "preset": preset, **given})
     except ValidationError as error:
         raise ConfigError(explain(error)) from error
+    if settings.compress == "draco":
+        from scaledreamer.export.draco import check_draco  # only now, for it brings the whole writer of glTF
+
+        check_draco()
+    return settings

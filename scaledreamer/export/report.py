@@ -6,7 +6,9 @@ from scaledreamer.config import Config
 from scaledreamer.export.facts import MeshFacts
 from scaledreamer.export.presets import AssetSettings
 
-Role = Literal["mesh", "lod", "collision", "texture", "material", "buffer", "thumbnail", "turntable", "report"]
+Role = Literal[
+    "mesh", "lod", "collision", "texture", "material", "buffer", "compressed", "thumbnail", "turntable", "report"
+]  # fmt: skip
 
 
 class Step(Config):

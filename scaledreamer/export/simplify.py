@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from threading import Lock
 
 import fast_simplification
@@ -11,6 +12,7 @@ from scipy.spatial import QhullError, cKDTree
 
 from scaledreamer.errors import ExportError
 from scaledreamer.export.cleanup import FLAT, extent, merge_vertices
+from scaledreamer.export.clusters import Frame, clustered, clustered_to, spacing
 from scaledreamer.export.deviation import Nearby, distances
 from scaledreamer.export.facts import MeshFacts, measure
 from scaledreamer.export.hull import Hull, outermost, tetrahedron
@@ -18,10 +20,12 @@ from scaledreamer.export.mesh import Mesh
 from scaledreamer.export.repair import make_manifold, orient
 
 CLOSE = 0.98  # of the faces asked for: near enough
+KEPT = 0.7  # of the area: less, and something is lost
 AGGRESSIVENESS = 5, 7, 9  # gentler thresholds choose better edges, but more often find none
 FEW = 128  # up to so many faces the result hangs on single edges: all ways are tried, and a convex hull
 PASSES, TRIES = 4, 3
 SIDE = 2.0  # of the box the library sees: its thresholds are lengths
+CELL = 0.25  # of the spacing of the faces asked for: clusters that leave the choice of edges to the library
 PROBES = 6
 LIBRARY = Lock()  # fast_simplification keeps the mesh it works on in globals
 
@@ -75,18 +79,23 @@ def fewest_faces(mesh: Mesh, max_error: float, at_least: int, at_most: int) -> t
 
 def reduced(mesh: Mesh, faces: int, before: MeshFacts) -> Mesh:
     """The simplified mesh, with colours and normals that mean nothing yet; `before` are the facts of the mesh."""
-    found: list[tuple[bool, float, int, Mesh]] = []
-    for candidate in candidates(merge_vertices(mesh), faces):
-        after = measure(candidate)
-        if is_worse(after, before):
-            continue
-        close = after.faces >= min(CLOSE * faces, faces - 1)
-        found.append((close, after.faces if faces > FEW else -loss(after, before), -len(found), candidate))
-        if close and faces > FEW:
+    found: list[tuple[bool, bool, float, int, Mesh]] = []
+    mesh = merge_vertices(mesh)
+    for way in (candidates, coarser_candidates):
+        for candidate in way(mesh, faces):
+            after = measure(candidate)
+            if is_worse(after, before):
+                continue
+            close, kept = after.faces >= min(CLOSE * faces, faces - 1), after.area >= KEPT * before.area
+            liked = after.faces if kept and faces > FEW else -loss(after, before)
+            found.append((kept, close, liked, -len(found), candidate))
+            if kept and close and faces > FEW:
+                break
+        if any(kept and close for kept, close, *_ in found):
             break
     if not found:
         raise ExportError(f"cannot simplify this mesh of {len(mesh.faces)} faces to {faces}; ask for more")
-    return max(found, key=lambda ranked: ranked[:3])[-1]
+    return max(found, key=lambda ranked: ranked[:4])[-1]
 
 
 def loss(after: MeshFacts, before: MeshFacts) -> float:
@@ -122,11 +131,24 @@ def candidates(mesh: Mesh, faces: int) -> Iterator[Mesh]:
             yield coarse_hull(mesh, faces)
 
 
+def coarser_candidates(mesh: Mesh, faces: int) -> Iterator[Mesh]:
+    """Candidates for a mesh of slivers: the library leaves faces alone that have a corner of less than 2.5 degrees.
+
+    Of a mesh made rounder and clustered a little, and of one that is nothing but clustered.
+    """
+    frame = Frame.of(mesh.vertices)
+    rounder = frame.enter(mesh)
+    slight = clustered(rounder, CELL * spacing(rounder, faces))
+    for candidate in chain(candidates(slight, faces), map(clustered_to, [rounder], [faces])):
+        yield frame.leave(candidate)
+
+
 def collapsed(mesh: Mesh, faces: int, aggressiveness: int) -> Mesh:
     """The mesh with edges collapsed, and repaired, until few enough faces are left or no edge can go."""
     for _ in range(PASSES):
-        mesh = orient(make_manifold(collapse_edges(mesh, min(faces, len(mesh.faces)), aggressiveness)))
-        if len(mesh.faces) <= faces:
+        before = len(mesh.faces)
+        mesh = orient(make_manifold(collapse_edges(mesh, min(faces, before), aggressiveness)))
+        if len(mesh.faces) <= faces or len(mesh.faces) == before:
             break
     return mesh
 

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scaledreamer.errors import ModelFileError
 from scaledreamer.files import atomic_path
-
-FORMAT = "scaledreamer/1"
+from scaledreamer.model.shelf import FORMAT
 
 
 def write(path: Path, kind: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
@@ -33,30 +32,6 @@ def _order_header(path: Path) -> None:
             raise RuntimeError(f"{path}: the header needs {len(ordered)} bytes, but has {length}")
         file.seek(8)
         file.write(ordered.ljust(length))
-
-
-def read_header(path: Path, kind: str) -> dict[str, Any]:
-    """The JSON header of a file of ours; anything else is refused with what was found."""
-    if not path.is_file():
-        raise ModelFileError(f"no model file at {path}")
-    if path.suffix in {".pth", ".pt", ".ckpt", ".bin", ".pkl"}:
-        raise ModelFileError(
-            f"{path} is a pickled file and is not opened here; run: scaledreamer convert {path} -o OUT"
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ModelFileError(f"{path} is no complete safetensors file ({error}); fetch or write it again") from error
-    if metadata.get("format") != FORMAT:
-        raise ModelFileError(
-            f"{path} is safetensors of format {metadata.get('format', 'unknown')!r}, not {FORMAT!r}; "
-            "official weights are converted with: scaledreamer convert"
-        )
-    if metadata.get("kind") != kind:
-        raise ModelFileError(f"{path} holds a {metadata.get('kind')!r}, but a {kind!r} is needed here")
-    header: dict[str, Any] = json.loads(metadata["header"])
-    return header
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

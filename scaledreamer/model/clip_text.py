@@ -3,10 +3,12 @@
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
 
 from scaledreamer.errors import ModelFileError
 from scaledreamer.model.pretrained import Source
-from scaledreamer.model.text import TextEmbedding, TextEncoder
+from scaledreamer.model.text import Network, TextEmbedding, TextEncoder
 
 PREFIX = "clip:"
 
@@ -14,6 +16,18 @@ PREFIX = "clip:"
 def clip_name(path: str) -> str:
     """What a model file calls the text encoder of this folder or repository."""
     return f"{PREFIX}{path}"
+
+
+class CLIPNetwork(nn.Module):
+    """Token numbers to token vectors and the state at the end; tensors alone, so that it can be exported."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Int64[Tensor, "B L"]) -> tuple[Float[Tensor, "B L D"], Float[Tensor, "B D"]]:
+        out = self.model(ids)
+        return out.last_hidden_state, out.pooler_output
 
 
 class CLIPText(TextEncoder):
@@ -25,6 +39,7 @@ class CLIPText(TextEncoder):
 
     def __init__(self, tokenizer: Any, model: Any, path: str) -> None:
         self.tokenizer, self.model, self.path = tokenizer, model, path
+        self.network: Network = CLIPNetwork(model)
         self.window: int = model.config.max_position_embeddings
         self.width: int = model.config.hidden_size
 
@@ -46,13 +61,16 @@ class CLIPText(TextEncoder):
     def name(self) -> str:
         return clip_name(self.path)
 
-    @torch.no_grad()
-    def encode(self, prompts: list[str]) -> TextEmbedding:
-        ids = self.tokenizer(
+    def read(self, prompts: list[str]) -> tuple[Int64[Tensor, "B L"]]:
+        """What the network takes: the prompts' token numbers."""
+        ids: Tensor = self.tokenizer(
             prompts, padding="max_length", truncation=True, max_length=self.window, return_tensors="pt"
         ).input_ids
-        out = self.model(ids.to(self.model.device))
-        return TextEmbedding(out.last_hidden_state, out.pooler_output)
+        return (ids.to(self.model.device),)
+
+    @torch.no_grad()
+    def encode(self, prompts: list[str]) -> TextEmbedding:
+        return TextEmbedding(*self.network(*self.read(prompts)))
 
     def overflow(self, prompt: str) -> int:
         return max(0, len(self.tokenizer(prompt).input_ids) - self.window)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from scaledreamer.errors import ModelFileError
 from scaledreamer.model.clip_text import PREFIX, CLIPText
-from scaledreamer.model.library import read_card
 from scaledreamer.model.pretrained import STAND_INS, Source
+from scaledreamer.model.shelf import read_card
 from scaledreamer.model.text import MiniLM, TextEncoder
 
 GIVE = (

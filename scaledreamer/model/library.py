@@ -1,6 +1,5 @@
 """Generators as files: one safetensors file holds the weights, the whole config, the text encoder's name and a card."""
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,8 @@ from scaledreamer.config import explain
 from scaledreamer.errors import ModelFileError
 from scaledreamer.model import checkpoint
 from scaledreamer.model.generators import AnyGeneratorConfig, Generator, GeneratorConfig, build_generator
+from scaledreamer.model.shelf import read_card
 
-DEFAULT = "props"
 _CONFIG: TypeAdapter[AnyGeneratorConfig] = TypeAdapter(GeneratorConfig)
 
 
@@ -34,15 +33,10 @@ def save_generator(
     checkpoint.write(Path(path), "generator", checkpoint.half(weights) if half else weights, header)
 
 
-def read_card(path: Path | str) -> dict[str, Any]:
-    """The header of a generator's file: config, text_encoder, stochastic, card."""
-    return checkpoint.read_header(Path(path), "generator")
-
-
 def load_generator(path: Path | str) -> Generator:
     """Read a generator in float32, ready to use. Anything that is not one is refused with what was found."""
     path = Path(path)
-    header = checkpoint.read_header(path, "generator")
+    header = read_card(path)
     try:
         config = _CONFIG.validate_python(header["config"])
     except ValidationError as error:
@@ -50,27 +44,3 @@ def load_generator(path: Path | str) -> Generator:
     generator = build_generator(config)
     checkpoint.load_weights(generator, checkpoint.read_tensors(path), path)
     return generator.eval().requires_grad_(False)
-
-
-def find_model(name: str | Path | None) -> Path:
-    """A model file from a path, or from the name of one that ships (None: the default)."""
-    name = name or DEFAULT
-    if Path(name).suffix or Path(name).exists():
-        return Path(name)
-    shipped = Path(str(resources.files("scaledreamer"))) / "weights" / f"{name}.safetensors"
-    if not shipped.is_file():
-        raise ModelFileError(f"no model named {name!r}; choose one of {shipped_models()} or give a .safetensors file")
-    return shipped
-
-
-def shipped_models() -> list[str]:
-    """Names of the generators in the package."""
-    folder = Path(str(resources.files("scaledreamer"))) / "weights"
-    names = []
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            read_card(path)
-        except ModelFileError:  # the prior lies beside it
-            continue
-        names.append(path.stem)
-    return sorted(names)

@@ -4,13 +4,14 @@ import hashlib
 import importlib.util
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
 
 from scaledreamer.errors import ModelFileError
 
@@ -80,8 +81,25 @@ class TextEncoder(ABC):
         """How many tokens of the prompt lie beyond the window and are not read."""
 
 
+Network = Callable[..., tuple[Tensor, Tensor]]  # token numbers to what TextEmbedding calls tokens and pooled
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_WINDOW = 32  # tokens, the two special ones included
+
+
+class MiniLMNetwork(nn.Module):
+    """Token numbers to token vectors and their unit-norm mean; tensors alone, so that it can be exported."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, ids: Int64[Tensor, "B L"], counted: Int64[Tensor, "B L"]
+    ) -> tuple[Float[Tensor, "B L D"], Float[Tensor, "B D"]]:
+        mask = counted.bool()
+        tokens = self.model(input_ids=ids, attention_mask=counted).last_hidden_state * mask[..., None]
+        mean = tokens.sum(1) / mask.sum(1, keepdim=True)
+        return tokens, nn.functional.normalize(mean, dim=-1)
 
 
 class MiniLM(TextEncoder):
@@ -100,22 +118,24 @@ class MiniLM(TextEncoder):
         logging.disable_progress_bar()
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-        self.model = model.to(device).eval().requires_grad_(False)
+        self.network: Network = MiniLMNetwork(model.to(device).eval().requires_grad_(False))
         self.device = device
 
     @property
     def name(self) -> str:
         return "minilm"
 
-    @torch.no_grad()
-    def encode(self, prompts: list[str]) -> TextEmbedding:
+    def read(self, prompts: list[str]) -> tuple[Int64[Tensor, "B L"], Int64[Tensor, "B L"]]:
+        """What the network takes: the prompts' token numbers, and ones where they count."""
         batch = self.tokenizer(
             prompts, padding="max_length", truncation=True, max_length=MINILM_WINDOW, return_tensors="pt"
         ).to(self.device)
-        mask = batch["attention_mask"].bool()
-        tokens = self.model(**batch).last_hidden_state * mask[..., None]
-        mean = tokens.sum(1) / mask.sum(1, keepdim=True)
-        return TextEmbedding(tokens, torch.nn.functional.normalize(mean, dim=-1), mask)
+        return batch["input_ids"], batch["attention_mask"]
+
+    @torch.no_grad()
+    def encode(self, prompts: list[str]) -> TextEmbedding:
+        ids, counted = self.read(prompts)
+        return TextEmbedding(*self.network(ids, counted), counted.bool())
 
     def overflow(self, prompt: str) -> int:
         return max(0, len(self.tokenizer(prompt)["input_ids"]) - MINILM_WINDOW)

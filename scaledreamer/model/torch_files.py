@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from scaledreamer.errors import ModelFileError
-from scaledreamer.model.checkpoint import FORMAT
+from scaledreamer.model.shelf import FORMAT
 
 REMEDY = "give a released ScaleDreamer .pth or MVDream's sd-v2.1-base-4view.pt"
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # how a file of torch.save begins; how it began before torch 1.6

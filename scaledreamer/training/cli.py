@@ -15,7 +15,7 @@ from torch import nn
 from scaledreamer.config import explain
 from scaledreamer.errors import ConfigError, ScaleDreamerError
 from scaledreamer.files import atomic_path
-from scaledreamer.model.checkpoint import read_header
+from scaledreamer.model.shelf import read_header
 from scaledreamer.training.config import (
     AutoencoderRun,
     CeilingRun,

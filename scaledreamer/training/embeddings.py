@@ -14,6 +14,7 @@ from torch import Tensor
 
 from scaledreamer.errors import ModelFileError
 from scaledreamer.model import checkpoint
+from scaledreamer.model.shelf import read_header
 from scaledreamer.model.text import TextEmbedding, TextEncoder, concatenate
 
 BATCH = 128
@@ -69,14 +70,14 @@ class EmbeddingStore(TextEncoder):
 
     def __init__(self, folder: Path, encoder: TextEncoder) -> None:
         check_encoder(folder, encoder)
-        header = checkpoint.read_header(folder / INDEX, "embedding-index")
+        header = read_header(folder / INDEX, "embedding-index")
         index = checkpoint.read_tensors(folder / INDEX)  # mapped: nothing is read yet
         self.digests = index["digests"].numpy().view(f"S{DIGEST}")[:, 0]
         self.rows = index["rows"].numpy()
         self.rows_a_shard: int = header["rows_a_shard"]
         self.shards: list[dict[str, Tensor]] = []
         for number in range(-(-len(self.rows) // self.rows_a_shard)):
-            checkpoint.read_header(shard_path(folder, number), "embedding-shard")
+            read_header(shard_path(folder, number), "embedding-shard")
             self.shards.append(checkpoint.read_tensors(shard_path(folder, number)))
         self.others = RememberingEncoder(encoder)
 
@@ -182,7 +183,7 @@ def write_shard(path: Path, prompts: list[str], digests: bytes, encoder: TextEnc
     """Encode and write a shard, unless it is there; one of other prompts is refused."""
     held = hashlib.sha256(digests).hexdigest()
     if path.exists():
-        if checkpoint.read_header(path, "embedding-shard")["prompts"] != held:
+        if read_header(path, "embedding-shard")["prompts"] != held:
             raise ModelFileError(f"{path} holds embeddings of other prompts; delete {path.parent} or choose another")
         return
     batches = [half_rows(encoder.encode(prompts[start : start + BATCH])) for start in range(0, len(prompts), BATCH)]
@@ -193,7 +194,7 @@ def write_shard(path: Path, prompts: list[str], digests: bytes, encoder: TextEnc
 def write_index(path: Path, digests: bytes) -> None:
     """Write the sorted hashes with their rows, unless they are there."""
     held = hashlib.sha256(digests).hexdigest()
-    if path.exists() and checkpoint.read_header(path, "embedding-index")["prompts"] == held:
+    if path.exists() and read_header(path, "embedding-index")["prompts"] == held:
         return
     if not digests:
         raise ModelFileError(f"no prompt to store in {path.parent}; give at least one")
@@ -206,7 +207,7 @@ def write_index(path: Path, digests: bytes) -> None:
 def check_encoder(folder: Path, encoder: TextEncoder) -> None:
     """Refuse the store of another encoder: by its name, and by its answers, which any other weights would change."""
     path = folder / ENCODER
-    name = checkpoint.read_header(path, "embedding-encoder")["name"]
+    name = read_header(path, "embedding-encoder")["name"]
     if name != encoder.name:
         raise ModelFileError(f"{folder} holds embeddings of {name!r}, not {encoder.name!r}; choose another folder")
     stored, own = checkpoint.read_tensors(path), half_rows(encoder.encode(PROBES))

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from scaledreamer.config import Config
 from scaledreamer.errors import ModelFileError, TrainingError
 from scaledreamer.files import atomic_path
-from scaledreamer.model.checkpoint import half, load_weights, read_header, read_tensors, write
+from scaledreamer.model.checkpoint import half, load_weights, read_tensors, write
+from scaledreamer.model.shelf import read_header
 from scaledreamer.progress import Progress
 from scaledreamer.training.optimizers import (
     AdamConfig,

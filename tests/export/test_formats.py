@@ -56,7 +56,7 @@ def triangles(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return rows[np.lexsort(rows.T[::-1])]
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [suffix for suffix in SUFFIXES if suffix != ".usdz"])  # trimesh does not read it
 def test_a_file_read_back_has_the_same_triangles(mesh: Mesh, suffix: str, tmp_path: Path) -> None:
     (*_, path) = mesh.write(tmp_path / f"cone{suffix}")
     y_up = suffix in (".glb", ".gltf", ".obj")
@@ -180,11 +180,10 @@ def test_an_obj_of_many_colours_keeps_to_a_handful_of_materials(mesh: Mesh, tmp_
     assert 4 < text.count("newmtl") <= MATERIALS
 
 
-@pytest.mark.parametrize("name", ["a.fbx", "a.usdz", "a", "a.glb.txt"])
+@pytest.mark.parametrize("name", ["a.fbx", "a.usd", "a", "a.glb.txt"])
 def test_an_unknown_suffix_is_refused_with_the_choices(mesh: Mesh, name: str, tmp_path: Path) -> None:
-    with pytest.raises(
-        ExportError, match=r"cannot write '.*'; choose one of \['\.glb', '\.gltf', '\.obj', '\.ply', '\.stl'\]"
-    ):
+    choices = r"\['\.glb', '\.gltf', '\.obj', '\.ply', '\.stl', '\.usdz'\]"
+    with pytest.raises(ExportError, match=f"cannot write '.*'; choose one of {choices}"):
         mesh.write(tmp_path / name)
     assert not list(tmp_path.iterdir())
 

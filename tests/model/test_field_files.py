@@ -22,7 +22,7 @@ from scaledreamer.model.fields.triplane import TriplaneField
 from scaledreamer.model.fields.voxel import VoxelField
 from scaledreamer.model.layers.hash_grid import HashGrid, HashGridConfig
 from scaledreamer.model.layers.mlp import bias_free
-from scaledreamer.model.library import shipped_models
+from scaledreamer.model.shelf import read_header, shipped_models
 from scaledreamer.pipeline import TextTo3D
 
 GRID = HashGridConfig(levels=3, log2_entries=6, base=3, growth=1.3)
@@ -183,7 +183,7 @@ def test_a_truncated_file_is_refused(field: Field, tmp_path: Path) -> None:
 def test_an_unknown_kind_or_an_ill_fitting_header_is_refused_by_name(field: Field, tmp_path: Path) -> None:
     path = tmp_path / "a.field"
     save_field(field, path, {})
-    tensors, header = load_file(path), checkpoint.read_header(path, "field")
+    tensors, header = load_file(path), read_header(path, "field")
     form = header["field"]
 
     def refused(match: str, tensors: dict[str, torch.Tensor] = tensors, **changed: object) -> None:

@@ -20,7 +20,8 @@ from scaledreamer.model.generators import (
     build_generator,
 )
 from scaledreamer.model.layers.hash_grid import HashGridConfig
-from scaledreamer.model.library import load_generator, read_card, save_generator
+from scaledreamer.model.library import load_generator, save_generator
+from scaledreamer.model.shelf import read_card
 from scaledreamer.model.text import TextEmbedding
 
 GRID = HashGridConfig(levels=3, log2_entries=8, base=4, growth=1.5)

@@ -14,7 +14,8 @@ from scaledreamer.model.generators.triplane_transformer import (
     TriplaneTransformer,
     TriplaneTransformerConfig,
 )
-from scaledreamer.model.library import find_model, load_generator, read_card, save_generator
+from scaledreamer.model.library import load_generator, save_generator
+from scaledreamer.model.shelf import find_model, read_card
 from scaledreamer.model.text import TextEmbedding
 
 SMALL = TriplaneTransformerConfig(

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from scaledreamer.errors import ConfigError
-from scaledreamer.model.library import load_generator, read_card
+from scaledreamer.model.library import load_generator
+from scaledreamer.model.shelf import read_card
 from scaledreamer.training.config import DistillRun, load_preset, preset_names
 from scaledreamer.training.loop import CHECKPOINT
 from scaledreamer.training.priors.props import load_prior

@@ -11,7 +11,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from scaledreamer.model.library import read_card
+from scaledreamer.model.shelf import read_card
 from scaledreamer.pipeline import TextTo3D
 from scaledreamer.training.cli import train
 from scaledreamer.training.loop import CHECKPOINT

@@ -21,6 +21,7 @@ from scaledreamer.model.fields.triplane import TriplaneField
 from scaledreamer.model.fields.voxel import VoxelField
 from scaledreamer.model.layers.hash_grid import HashGrid, HashGridConfig
 from scaledreamer.model.layers.mlp import bias_free
+from scaledreamer.model.shelf import read_header
 
 KIND = "field"
 Sizes = Annotated[tuple[PositiveInt, ...], Limits(min_length=2)]  # numbers that enter a perceptron, ..., that leave it
@@ -117,7 +118,7 @@ def save_field(field: Field, path: Path | str, note: dict[str, Any]) -> None:
 
 def read_note(path: Path | str) -> dict[str, Any]:
     """What `save_field` was told."""
-    note: dict[str, Any] = checkpoint.read_header(Path(path), KIND)["note"]
+    note: dict[str, Any] = read_header(Path(path), KIND)["note"]
     return note
 
 
@@ -125,7 +126,7 @@ def load_field(path: Path | str, device: torch.device | str = "cpu") -> Field:
     """The field of one scene. Raises ModelFileError, with what was found, for anything that is not a whole one."""
     path = Path(path)
     try:
-        form = _FORM.validate_python(checkpoint.read_header(path, KIND).get("field"))
+        form = _FORM.validate_python(read_header(path, KIND).get("field"))
     except ValidationError as error:
         raise ModelFileError(f"{path} was written by another version: {explain(error)}") from error
     with torch.device(device), torch.random.fork_rng(devices=[]):  # new layers draw numbers, a reader should not

@@ -174,7 +174,8 @@ class TriplaneTransformer(Generator):
 
     def planes(self, text: TextEmbedding) -> Float[Tensor, "B 3 C R R"]:
         """The three feature planes of every prompt."""
-        tokens = repeat(self.plane_tokens, "N D -> B N D", B=len(text))
+        batch = text.tokens.shape[0]  # an export keeps it open; len() is a plain number
+        tokens = repeat(self.plane_tokens, "N D -> B N D", B=batch)
         if self.film is not None:
             scale, shift = self.film(text.pooled * text.pooled.shape[-1] ** 0.5)[:, None].chunk(2, dim=-1)
             tokens = tokens * (1 + scale) + shift * self.token_scale

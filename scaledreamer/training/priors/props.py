@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from scaledreamer.model import checkpoint
 from scaledreamer.model.cameras import Camera
+from scaledreamer.model.shelf import read_header
 from scaledreamer.model.text import MiniLM, TextEmbedding, TextEncoder
 from scaledreamer.training.priors.base import Condition, NetworkPrior, whole_sets
 from scaledreamer.training.priors.pose import plucker, pose
@@ -98,7 +99,7 @@ def prior_path(name: str) -> Path:
 
 def load_prior(path: Path, encoder: TextEncoder | None = None) -> PropsPrior:
     """Read what `save_prior` wrote."""
-    header = checkpoint.read_header(path, "props-prior")
+    header = read_header(path, "props-prior")
     network = MultiViewUViT(UViTConfig.model_validate(header["config"]))
     checkpoint.load_weights(network, checkpoint.read_tensors(path), path)
     return PropsPrior(network, encoder)
