@@ -5,20 +5,26 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 
 from scaledreamer.server import job_routes, pages, problems, routes
+from scaledreamer.server.admission import Admission
 from scaledreamer.server.artifacts import Artifacts
+from scaledreamer.server.auth import Auth, KeyRing
 from scaledreamer.server.child import Factory
 from scaledreamer.server.context import Context
+from scaledreamer.server.costs import Costs
+from scaledreamer.server.disk import Disk
 from scaledreamer.server.documents import PROBLEM_SCHEMA
 from scaledreamer.server.engine import Places
 from scaledreamer.server.finishing import Finishing
 from scaledreamer.server.flow import Flow
 from scaledreamer.server.generating import Generating
 from scaledreamer.server.housekeeping import Housekeeping
+from scaledreamer.server.limits import Limits
 from scaledreamer.server.logs import JobLog, RequestLog
 from scaledreamer.server.metrics import Metrics
 from scaledreamer.server.metrics import install as install_metrics
@@ -47,18 +53,21 @@ def create_app(
     generating = generating or partial(Generating, settings.model, settings.text_encoder, settings.device)
     artifacts = Artifacts(settings.artifacts_url)
     flow = Flow(
-        WorksConfig(settings.generators, settings.mesh_processes, settings.batch, settings.job_limit),
+        WorksConfig(settings.generators, settings.mesh_processes, settings.batch, settings.job_limit,
+                    settings.max_growth_bytes),
         Places(settings.data), artifacts, model,
         lambda _: Process(generating, settings.threads), partial(Process, finishing, settings.threads),
     )  # fmt: skip
     flow.works.on_failure = on_failure
-    metrics = Metrics()
-    flow.works.watchers += [metrics, JobLog(settings.log_prompts)]
+    metrics, costs, keys = Metrics(), Costs(), KeyRing(flow.ledger)
+    flow.works.watchers += [metrics, costs, JobLog(settings.log_prompts)]
+    disk = Disk([settings.data, *([Path(artifacts.root)] if artifacts.local else [])], settings.min_free_bytes)
     housekeeping = Housekeeping(settings, flow, artifacts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await flow.start()
+        await keys.read()
         beside = [asyncio.create_task(housekeeping.run()), asyncio.create_task(metrics.watch_the_loop())]
         try:
             yield
@@ -77,7 +86,9 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.context = Context(settings, flow, artifacts)
+    app.state.context = Context(settings, flow, artifacts, Admission(settings, flow, disk, costs))
+    app.add_middleware(Limits, rate=settings.rate, burst=settings.burst)
+    app.add_middleware(Auth, keys=keys, host=settings.host)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(RequestLog, metrics=metrics)
     problems.install(app)

@@ -7,9 +7,10 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request, Response
 
+from scaledreamer.server.admission import Admission
 from scaledreamer.server.artifacts import Artifacts
 from scaledreamer.server.flow import Draining, Flow
-from scaledreamer.server.problems import FieldFault, ProblemError
+from scaledreamer.server.problems import ProblemError
 from scaledreamer.server.records import JOB_ID, Record, Wanted
 from scaledreamer.server.schemas import Job
 from scaledreamer.server.settings import Settings
@@ -26,13 +27,14 @@ class Context:
     settings: Settings
     flow: Flow
     artifacts: Artifacts
+    admission: Admission
 
     def view(self, record: Record, base: str) -> Job:
         """The job as a client sees it."""
         stage, progress = self.flow.progress(record)
         return job_view(
             record, base, stage=stage, progress=progress, position=self.flow.works.position(record.id),
-            keep_seconds=self.settings.keep_days * 86400,
+            eta=self.admission.eta(record.id), keep_seconds=self.settings.keep_days * 86400,
         )  # fmt: skip
 
     async def find(self, job: str, owner: str) -> Record:
@@ -48,12 +50,10 @@ class Context:
         """Into the queue, or a problem that says why not."""
         if self.flow.failure is not None:
             raise ProblemError(self.flow.failure.code, self.flow.failure.detail)
-        if len(self.flow.works.waiting) >= self.settings.max_queued:
-            detail = f"{self.settings.max_queued} jobs wait, which is the limit; try again later"
-            fault = FieldFault(field="queue", detail=detail)
-            raise ProblemError("queue-full", detail, errors=[fault], headers={"retry-after": "5"})
         try:
-            return await guarded(self.flow.submit(wanted, owner, parent, idempotency))
+            async with self.admission.turn:
+                await guarded(self.admission.check(wanted, owner, idempotency))
+                return await guarded(self.flow.submit(wanted, owner, parent, idempotency))
         except Draining as error:
             raise ProblemError(
                 "draining", "the server stops; send it again in a moment", headers={"retry-after": "5"}

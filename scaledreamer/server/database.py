@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scaledreamer.errors import ConfigError
 
+FILE = "scaledreamer.db"  # in the data folder
 BUSY_SECONDS = 5.0  # how long a statement waits for a lock that another process holds
 
 # One string a version; a released one is never edited. `PRAGMA user_version` counts those that have run.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from scaledreamer.server.database import FILE
 from scaledreamer.server.generating import Load, Loaded
 from scaledreamer.server.models import ModelFile
 from scaledreamer.server.process import ProcessDied, Tell
@@ -23,11 +24,14 @@ class Executor(Protocol):
     def restart(self) -> None: ...
     def kill(self) -> None: ...
 
+    @property
+    def grown(self) -> int: ...  # bytes of memory, since its first answer
+
 
 Open = Callable[..., Executor]
 
 
-@dataclass
+@dataclass(eq=False)
 class Work:
     """Something to compute, and the jobs that want it."""
 
@@ -38,6 +42,7 @@ class Work:
     progress: float = 0.0
     alone: bool = False  # it was in a process that died with others in it
     warnings: tuple[str, ...] = ()
+    seconds: float = 0.0  # that processes were at it
     process: Executor | None = None  # the mesh process that is at it
 
     @property
@@ -54,8 +59,8 @@ class Watcher:
     def batched(self, count: int) -> None:
         """So many fields were asked for in one pass."""
 
-    def restarted(self, kind: str) -> None:
-        """A "generator" or "mesh" process has been replaced."""
+    def restarted(self, kind: str, reason: str) -> None:
+        """A "generator" or "mesh" process has been replaced, for it "failed" or has "grown"."""
 
 
 class Engine:
@@ -116,7 +121,7 @@ class Places:
 
     @property
     def database(self) -> Path:
-        return self.data / "scaledreamer.db"
+        return self.data / FILE
 
     @property
     def fields(self) -> Path:

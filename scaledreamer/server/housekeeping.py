@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import shutil
 from pathlib import Path
 
 from scaledreamer.server.artifacts import Artifacts
@@ -62,8 +61,3 @@ def trim(folder: Path, most_bytes: int, needed: set[str]) -> None:
         if path.stem not in needed:
             path.unlink(missing_ok=True)
             total -= stat.st_size
-
-
-def free_bytes(folder: Path) -> int:
-    """Of the disk that a folder lies on."""
-    return shutil.disk_usage(folder).free

@@ -71,8 +71,8 @@ class JobLog(Watcher):
         else:
             log.info("work done", jobs=jobs, bytes=result.bytes, timings_ms=result.timings_ms, **told)
 
-    def restarted(self, kind: str) -> None:
-        log.warning("process replaced", kind=kind)
+    def restarted(self, kind: str, reason: str) -> None:
+        log.warning("process replaced", kind=kind, reason=reason)
 
 
 class RequestLog:

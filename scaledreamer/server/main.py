@@ -3,12 +3,16 @@
 import errno
 import socket
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import uvicorn
 
-from scaledreamer.errors import ScaleDreamerError
+from scaledreamer.errors import ConfigError, ScaleDreamerError
 from scaledreamer.server.app import create_app
+from scaledreamer.server.auth import is_loopback
+from scaledreamer.server.database import FILE, connect
+from scaledreamer.server.keys import list_keys
 from scaledreamer.server.logs import configure
 from scaledreamer.server.settings import Settings
 
@@ -19,8 +23,9 @@ def serve(settings: Settings | None = None) -> int:
     configure(settings.log_level, settings.log_lines)
     try:
         check_writable(settings.data)
+        check_keys(settings)
         listener = bind(settings.host, settings.port)
-    except OSError as error:
+    except (ScaleDreamerError, OSError) as error:
         print(f"scaledreamer: {error}", file=sys.stderr)
         return 1
     failures: list[str] = []
@@ -62,6 +67,19 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(f"cannot write to {folder}: {error.strerror}; set SCALEDREAMER_DATA to another folder") from error
+
+
+def check_keys(settings: Settings) -> None:
+    """What other machines reach needs a key; raises ConfigError where there is none."""
+    if is_loopback(settings.host):
+        return
+    with closing(connect(settings.data / FILE)) as connection:
+        if any(key.revoked is None for key in list_keys(connection)):
+            return
+    raise ConfigError(
+        f"other machines reach {settings.host}, and there is no key that they would need; make one with: "
+        f"scaledreamer keys create NAME --data {settings.data}"
+    )
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -35,7 +35,9 @@ class Metrics(Watcher):
         self.batches = Histogram(
             named("batch_size"), "Fields in one pass", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry
         )
-        self.restarts = Counter(named("process_restarts_total"), "Processes replaced", ["kind"], registry=registry)
+        self.restarts = Counter(
+            named("process_restarts_total"), "Processes replaced", ["kind", "reason"], registry=registry
+        )
         self.degraded = Counter(named("degraded_total"), "Assets with less than was asked", registry=registry)
         self.requests = Counter(named("http_requests_total"), "Answers", ["route", "status"], registry=registry)
         self.seconds = Histogram(
@@ -62,8 +64,8 @@ class Metrics(Watcher):
     def batched(self, count: int) -> None:
         self.batches.observe(count)
 
-    def restarted(self, kind: str) -> None:
-        self.restarts.labels(kind).inc()
+    def restarted(self, kind: str, reason: str) -> None:
+        self.restarts.labels(kind, reason).inc()
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """An HTTP answer has begun."""

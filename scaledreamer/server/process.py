@@ -13,6 +13,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from scaledreamer.server import child
+from scaledreamer.server.recycling import resident_bytes
 
 Tell = Callable[[Any], None]
 
@@ -41,7 +42,7 @@ class Process:
         )
         self.process.start()
         theirs.close()
-        self.called = False
+        self.first = 0  # bytes of memory at its first answer
 
     @property
     def pid(self) -> int:
@@ -58,7 +59,14 @@ class Process:
         threading.Thread(
             target=self._talk, args=(self.pipe, task, loop, done, tell or (lambda _: None)), daemon=True
         ).start()
-        return await asyncio.wait_for(asyncio.shield(done), seconds)
+        answer = await asyncio.wait_for(asyncio.shield(done), seconds)
+        self.first = self.first or resident_bytes(self.pid)
+        return answer
+
+    @property
+    def grown(self) -> int:
+        """Bytes of memory that the child holds beyond those of its first answer."""
+        return resident_bytes(self.pid) - self.first if self.first else 0
 
     def _talk(
         self, pipe: Connection, task: Any, loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], tell: Tell

@@ -7,6 +7,7 @@ from typing import Any
 from scaledreamer.errors import ConfigError
 from scaledreamer.export.presets import AssetSettings, asset_settings
 from scaledreamer.export.version import generator
+from scaledreamer.server.costs import cost_parts
 from scaledreamer.server.models import ModelFile
 from scaledreamer.server.problems import FieldFault, ProblemError
 from scaledreamer.server.records import Record, Wanted
@@ -43,7 +44,8 @@ def wanted(asked: ExportRequest, field_key: str, generated: dict[str, Any]) -> W
     shown = {key: getattr(settings, key) for key in ASSET_FIELDS if key != "formats"}
     resolved = {**generated, **shown, "formats": formats}
     request = asked.model_dump(mode="json", exclude_unset=True)
-    return Wanted(request, resolved, generated["prompt"], generated["model"], field_key, asset_key)
+    cost = sum(cost_parts(settings).values())
+    return Wanted(request, resolved, generated["prompt"], generated["model"], field_key, asset_key, cost)
 
 
 def settings_of(asked: ExportRequest) -> AssetSettings:

@@ -1,5 +1,6 @@
 """The synchronous door, models and health (DESIGN 3.3)."""
 
+import asyncio
 import hashlib
 from typing import Any, get_args
 
@@ -122,6 +123,7 @@ async def ready(context: ContextOf) -> Readiness:
         raise ProblemError(flow.failure.code, flow.failure.detail)
     if flow.draining:
         raise ProblemError("draining", "the server stops")
+    await asyncio.to_thread(context.admission.disk.check)
     if not flow.ready:
         raise ProblemError("not-ready", "the model is being loaded", headers={"retry-after": "2"})
     return Readiness(status="ready", accelerators=flow.accelerators)

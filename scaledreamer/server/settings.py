@@ -32,7 +32,13 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=1, le=256)] = 1  # of one process
     batch: Annotated[int, Field(ge=1, le=64)] = 1  # fields in one pass of the generator; more than 1 pays on a GPU
 
-    max_queued: Annotated[int, Field(ge=1)] = 1000  # works that wait; the next one is answered 503
+    rate: Annotated[float, Field(gt=0)] = 10.0  # requests a second that may start jobs, of each key
+    burst: Annotated[int, Field(ge=1)] = 200  # of them at once
+    max_unfinished: Annotated[int, Field(ge=1)] = 1000  # jobs of one key
+    max_cost_seconds: Annotated[float, Field(gt=0)] = 120.0  # of one core, estimated, that one request may take
+    max_queue_seconds: Annotated[float, Field(gt=0)] = 3600.0  # estimated, until all that waits is done
+    min_free_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20  # of the disk; below it nothing is accepted
+    max_growth_bytes: Annotated[int, Field(gt=0)] = 2**30  # of a process's memory, after which it is replaced
     max_body: Annotated[int, Field(ge=1024)] = 64 * 1024  # bytes of one request
     wait_limit: Annotated[float, Field(ge=0)] = 120.0  # seconds that POST /generate waits for its job
     job_limit: Annotated[float, Field(gt=0)] = 600.0  # seconds after which a process that works on a job is stopped

@@ -82,6 +82,16 @@ class JobStore:
                 self._succeed([job], load_outcome(kept["outcome"]), now)
             return self._record(job), True
 
+    def standing(self, asset_key: str, owner: str, idempotency: tuple[str, str] | None) -> tuple[bool, int]:
+        """Whether a request is answered already (an artifact, a job of its key), and an owner's unfinished jobs."""
+        there = self._ids("SELECT asset_key FROM artifacts WHERE asset_key = ?", asset_key)
+        if idempotency is not None:
+            query = "SELECT job FROM idempotency WHERE owner = ? AND key = ? AND created >= ?"
+            there += self._ids(query, owner, idempotency[0], self.clock() - REMEMBERED_SECONDS)
+        # The plus keeps SQLite from reading all jobs that the owner ever had.
+        query = "SELECT count(*) FROM jobs WHERE status IN ('queued', 'running') AND +owner = ?"
+        return bool(there), int(self.connection.execute(query, (owner,)).fetchone()[0])
+
     def _remembered(self, owner: str, key: str, digest: str, now: float) -> Record | None:
         self.connection.execute("DELETE FROM idempotency WHERE created < ?", (now - REMEMBERED_SECONDS,))
         row = self.connection.execute(

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import shutil
-from collections import deque
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from scaledreamer.server.engine import Engine, Executor, Open, Places, Watcher, 
 from scaledreamer.server.finishing import FinishTask, Warm
 from scaledreamer.server.generating import FieldTask, Made, failure_of
 from scaledreamer.server.ledger import Ledger
+from scaledreamer.server.line import Line
 from scaledreamer.server.models import ModelFile
 from scaledreamer.server.process import ProcessDied
 from scaledreamer.server.records import Failure, Outcome, Record
@@ -35,6 +36,7 @@ class WorksConfig:
     mesh_processes: int
     batch: int  # fields made in one pass
     job_seconds: float  # a work's longest stay in one process
+    growth_bytes: int = 2**30  # of a process's memory, after which it is replaced
 
 
 class Works:
@@ -51,15 +53,20 @@ class Works:
         self.meshers: list[Executor] = []
         self.by_key: dict[str, Work] = {}
         self.of_job: dict[str, Work] = {}
-        self.waiting: deque[Work] = deque()
+        self.waiting = Line()
         self.in_flight: dict[str, list[Work]] = {}  # by the key of the field that is being made
         self.to_finish: asyncio.Queue[Work] = asyncio.Queue()
         self.arrived = asyncio.Event()  # something waits
         self.room = asyncio.Semaphore(config.mesh_processes + config.generators * config.batch)
         self.tasks: set[asyncio.Task[None]] = set()
-        self.busy = 0  # works that have begun and not ended
+        self.begun: set[Work] = set()  # and not ended
         self.watchers: list[Watcher] = []
         self.on_failure: Callable[[str], None] | None = None  # hears why the model cannot be used
+
+    @property
+    def busy(self) -> int:
+        """Works that have begun and not ended."""
+        return len(self.begun)
 
     def start(self) -> None:
         """Start the processes."""
@@ -127,7 +134,8 @@ class Works:
     def position(self, job: str) -> int | None:
         """1 for the next job to run; None when it does not wait."""
         work = self.of_job.get(job)
-        return self.waiting.index(work) + 1 if work is not None and work in self.waiting else None
+        place = self.waiting.place(work) if work is not None else None
+        return place[0] if place else None
 
     async def dispatch(self) -> None:
         """As soon as there is room: the next work to a generator, or past it where the field is there."""
@@ -136,8 +144,8 @@ class Works:
             while not self.waiting:
                 self.arrived.clear()
                 await self.arrived.wait()
-            work = self.waiting.popleft()
-            self.busy += 1
+            work = self.waiting.pop()
+            self.begun.add(work)
             self.reach(work, "generate", 0.02)
             await self.ledger.insist(self.ledger.store.begin, list(work.jobs))
             self.ledger.notify(work.jobs)
@@ -161,7 +169,10 @@ class Works:
                 batch = await engine.take(self.config.batch)
                 try:
                     if not await self.generate(engine.processes[number], batch):
-                        self.restart(engine.processes[number], "generator")
+                        self.restart(engine.processes[number], "generator", "failed")
+                        break
+                    if self.too_large(engine.processes[number]):
+                        self.restart(engine.processes[number], "generator", "grown")
                         break
                 except Exception as error:
                     log.exception("a batch of fields")
@@ -180,6 +191,7 @@ class Works:
             watcher.batched(len(batch))
         tasks = [field_task(work, self.places) for work in batch]
         try:
+            began = time.monotonic()
             answers = await process.call(tasks, seconds=self.config.job_seconds)
         except TimeoutError:
             failure = Failure("deadline-exceeded", f"stopped after {self.config.job_seconds:g} seconds")
@@ -193,6 +205,7 @@ class Works:
                     await self.again(one, crashed=len(batch) == 1)
             return False
         for work, answer in zip(batch, answers, strict=True):
+            work.seconds += (time.monotonic() - began) / len(batch)
             if isinstance(answer, Made):
                 for one in self.in_flight.pop(work.field_key, [work]):
                     one.warnings = answer.warnings
@@ -210,9 +223,11 @@ class Works:
 
     async def run_mesher(self, number: int) -> None:
         """One mesh process: asset after asset."""
-        with contextlib.suppress(ProcessDied):
-            await self.meshers[number].call(Warm())
+        await self.warm(number)
         while True:
+            if self.too_large(self.meshers[number]):
+                self.restart(self.meshers[number], "mesh", "grown")
+                await self.warm(number)
             work = await self.to_finish.get()
             if not work.jobs:
                 self.leave(work)
@@ -220,19 +235,24 @@ class Works:
             try:
                 await self.finish(self.meshers[number], work)
             except ProcessDied:
-                self.restart(self.meshers[number], "mesh")
+                self.restart(self.meshers[number], "mesh", "failed")
                 if work.jobs:
                     log.error("a mesh process died; another one starts")
                     await self.again(work, crashed=True)
                 else:
                     self.leave(work)
             except TimeoutError:
-                self.restart(self.meshers[number], "mesh")
+                self.restart(self.meshers[number], "mesh", "failed")
                 detail = f"stopped after {self.config.job_seconds:g} seconds; ask for less"
                 await self.failed(work, Failure("deadline-exceeded", detail))
             except Exception as error:
                 log.exception("a work")
                 await self.failed(work, failure_of(error))
+
+    async def warm(self, number: int) -> None:
+        """A mesh process imports what it needs; its memory is counted from there."""
+        with contextlib.suppress(ProcessDied):
+            await self.meshers[number].call(Warm())
 
     async def finish(self, process: Executor, work: Work) -> None:
         """The files of a work, from its field to their place."""
@@ -240,7 +260,7 @@ class Works:
             await self.again(work)  # the field has been removed since
             return
         folder = self.places.work / work.wanted.asset_key
-        work.process = process
+        work.process, began = process, time.monotonic()
         try:
             answer = await process.call(
                 finish_task(work, self.places, folder),
@@ -249,6 +269,7 @@ class Works:
             )
         finally:
             work.process = None
+        work.seconds += time.monotonic() - began
         if isinstance(answer, Failure):
             shutil.rmtree(folder, ignore_errors=True)
             await self.failed(work, answer)
@@ -303,19 +324,26 @@ class Works:
             return
         self.leave(work)
         if work.jobs:
-            self.waiting.appendleft(work)
+            self.waiting.append(work, first=True)
             self.arrived.set()
 
-    def restart(self, process: Executor, kind: str) -> None:
-        """Another process in place of one that died or hangs."""
+    def too_large(self, process: Executor) -> bool:
+        """Whether a process holds so much more memory than at its start that it had better be replaced."""
+        if process.grown <= self.config.growth_bytes:
+            return False
+        log.warning("a process has grown by %d MiB; another one takes its place", process.grown >> 20)
+        return True
+
+    def restart(self, process: Executor, kind: str, reason: str) -> None:
+        """Another process in place of one that died, hangs or has grown."""
         process.restart()
         for watcher in self.watchers:
-            watcher.restarted(kind)
+            watcher.restarted(kind, reason)
 
     def leave(self, work: Work) -> None:
         """A work that had begun is no longer at it."""
         work.stage = "queued"
-        self.busy -= 1
+        self.begun.discard(work)
         self.room.release()
 
 

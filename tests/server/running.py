@@ -18,14 +18,15 @@ from tests.server.fakes import MODEL, FakeFinishing, FakeGenerating
 
 @contextmanager
 def running(
-    folder: Path, factory: Factory = FakeGenerating, *, ready: bool = True, real: bool = False, **changes: object
-) -> Iterator[httpx.Client]:
+    folder: Path, factory: Factory = FakeGenerating, *, ready: bool = True, real: bool = False,
+    finishing: Factory = FakeFinishing, **changes: object,
+) -> Iterator[httpx.Client]:  # fmt: skip
     """A client of a server that runs until the block ends; with fake handlers unless `real`."""
-    given = {"mesh_processes": 1, "drain_seconds": 0, **changes}
+    given = {"mesh_processes": 1, "drain_seconds": 0, "burst": 10_000, **changes}
     settings = Settings.model_validate({"data": folder, "port": 0, **given})
     listener = bind(settings.host, settings.port)
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = create_app(settings) if real else create_app(settings, MODEL, factory, FakeFinishing)
+    app = create_app(settings) if real else create_app(settings, MODEL, factory, finishing)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -31,7 +31,7 @@ def test_metrics_count_works_requests_and_restarts(tmp_path: Path) -> None:
     assert found['scaledreamer_works_total{outcome="succeeded"}'] == 1
     assert found['scaledreamer_works_total{outcome="empty-mesh"}'] == 1
     assert found['scaledreamer_works_total{outcome="worker-crashed"}'] == 1
-    assert found['scaledreamer_process_restarts_total{kind="generator"}'] == 2
+    assert found['scaledreamer_process_restarts_total{kind="generator",reason="failed"}'] == 2
     assert found['scaledreamer_jobs{status="failed"}'] == 2 and found["scaledreamer_ready"] in (0, 1)
     assert found['scaledreamer_http_requests_total{route="/generate",status="200"}'] == 1
     assert found['scaledreamer_http_requests_total{route="/generate",status="422"}'] == 1

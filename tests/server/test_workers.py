@@ -49,7 +49,7 @@ def test_probes_answer_while_the_model_works(client: httpx.Client) -> None:
 
 
 def test_a_full_queue_is_a_503_and_a_job_that_hangs_is_stopped(tmp_path: Path) -> None:
-    with running(tmp_path, max_queued=1, job_limit=SLOW / 2) as client:
+    with running(tmp_path, max_queue_seconds=0.01, job_limit=SLOW / 2) as client:
         started = [client.post("/v1/jobs", json={"prompt": f"{word} ball", **SMALL}) for word in ("slow", "next")]
         for job in started:  # one in the generator's process, one before it: so many begin at once
             while client.get(job.headers["location"]).json()["status"] == "queued":
@@ -57,7 +57,7 @@ def test_a_full_queue_is_a_503_and_a_job_that_hangs_is_stopped(tmp_path: Path) -
         waits = client.post("/v1/jobs", json={"prompt": "ball", **SMALL})
         assert waits.status_code == 202 and waits.json()["queue_position"] == 1
         full = client.post("/generate", json={"prompt": "another ball", **SMALL})
-        assert "1 jobs wait" in check_problem(full, 503, "queue-full")["detail"] and full.headers["retry-after"]
+        assert "1 works wait" in check_problem(full, 503, "queue-full")["detail"] and full.headers["retry-after"]
         hung = finished(client, started[0].headers["location"])
         assert hung["error"]["code"] == "deadline-exceeded"  # type: ignore[index]
         for job in (started[1], waits):
