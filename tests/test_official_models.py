@@ -112,6 +112,6 @@ def test_the_server_s_processes_generate_with_it(folder: Path, tmp_path: Path) -
     fields = [task.path.read_bytes() for task in tasks]
     assert fields[0] == fields[1] != fields[2]
     settings = asset_settings("raw", resolution=32).model_dump(mode="json")
-    task = FinishTask(tasks[0].path, tmp_path / "files", "a mug", "DF415", "00", None, settings, (".glb",))
+    task = FinishTask(tasks[0].path, tmp_path / "files", "a mug", settings, (".glb",))
     outcome = Finishing()(task, print)
     assert isinstance(outcome, Outcome) and outcome.report["levels"][0]["facts"]["faces"] > 100

@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 
+from scaledreamer.errors import ScaleDreamerError
 from scaledreamer.server import job_routes, pages, problems, routes
 from scaledreamer.server.admission import Admission
 from scaledreamer.server.artifacts import Artifacts
@@ -50,13 +52,17 @@ def create_app(
     """
     settings = settings or Settings()
     model = model or read_model(settings.model)
-    generating = generating or partial(Generating, settings.model, settings.text_encoder, settings.device)
+
+    def open_generator(model: ModelFile) -> Process:
+        own = partial(Generating, str(model.path), settings.text_encoder, settings.device)
+        return Process(generating or own, settings.threads)
+
     artifacts = Artifacts(settings.artifacts_url)
     flow = Flow(
         WorksConfig(settings.generators, settings.mesh_processes, settings.batch, settings.job_limit,
                     settings.max_growth_bytes),
         Places(settings.data), artifacts, model,
-        lambda _: Process(generating, settings.threads), partial(Process, finishing, settings.threads),
+        open_generator, partial(Process, finishing, settings.threads),
     )  # fmt: skip
     flow.works.on_failure = on_failure
     metrics, costs, keys = Metrics(), Costs(), KeyRing(flow.ledger)
@@ -68,6 +74,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await flow.start()
         await keys.read()
+        on_hangup(flow, settings)
         beside = [asyncio.create_task(housekeeping.run()), asyncio.create_task(metrics.watch_the_loop())]
         try:
             yield
@@ -98,6 +105,19 @@ def create_app(
     pages.install(app)
     _document_problems(app)
     return app
+
+
+def on_hangup(flow: Flow, settings: Settings) -> None:
+    """SIGHUP reads the model's file again; the one that runs stays if the new one cannot be used."""
+
+    async def reload() -> None:
+        try:
+            await flow.reload(await asyncio.to_thread(read_model, settings.model))
+        except (ScaleDreamerError, OSError) as error:
+            log.error("the model stays as it is: %s", error)
+
+    with suppress(NotImplementedError, RuntimeError, ValueError, AttributeError):  # no signals here: Windows, a thread
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: flow.works.spawn(reload()))
 
 
 def _document_problems(app: FastAPI) -> None:

@@ -37,10 +37,11 @@ def check_cost(settings: AssetSettings, most: float) -> None:
     cost = sum(parts.values())
     if cost <= most:
         return
-    dear = [name for name in sorted(parts, key=lambda name: -parts[name]) if parts[name] > cost / 4]
+    names = sorted(parts.keys() - {"prompt"}, key=lambda name: -parts[name])
+    dear = [name for name in names if parts[name] > cost / 4] or names[:1]
     if "lods" in dear:
         dear.insert(0, "faces")  # every level begins from all of them
-    shown = ", ".join(f"{name} {getattr(settings, name)} ({parts[name]:.0f} s)" for name in dear if name != "prompt")
+    shown = ", ".join(f"{name} {getattr(settings, name)} ({parts[name]:.0f} s)" for name in dear)
     detail = f"this asset would take about {cost:.0f} s of one core, and {most:g} is the limit; lower {shown}"
     faults = [FieldFault(pointer=f"/{name}", field=name, detail=detail) for name in dear]
     raise ProblemError("cost-too-high", detail, errors=faults)

@@ -36,7 +36,6 @@ class Work:
     """Something to compute, and the jobs that want it."""
 
     wanted: Wanted
-    model: ModelFile
     jobs: dict[str, None] = field(default_factory=dict)  # in order
     stage: str = "queued"
     progress: float = 0.0
@@ -70,6 +69,7 @@ class Engine:
         self.model = model
         self.queue: asyncio.Queue[Work] = asyncio.Queue()
         self.processes: list[Executor] = []
+        self.tasks: list[asyncio.Task[None]] = []  # one a process
         self.ready: set[int] = set()  # numbers of processes that have generated
         self.loaded = Loaded({})
         self.failure: Failure | None = None  # why the model can never be used
@@ -109,6 +109,8 @@ class Engine:
     def close(self) -> None:
         """End the processes now."""
         self.ready.clear()
+        for task in self.tasks:
+            task.cancel()
         for process in self.processes:
             process.kill()
 

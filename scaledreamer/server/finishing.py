@@ -26,9 +26,6 @@ class FinishTask:
     field: Path
     folder: Path  # of the files; what lies there is removed first
     prompt: str
-    model: str
-    model_sha256: str
-    licence: str | None
     settings: dict[str, Any]  # of export.presets.AssetSettings
     formats: tuple[str, ...]  # suffixes
     warnings: tuple[str, ...] = ()
@@ -57,17 +54,17 @@ def finish(task: FinishTask, say: Callable[[Any], None]) -> Outcome:
     from scaledreamer.export.finish import finish_field
     from scaledreamer.export.package import extras_of, write_package
     from scaledreamer.export.presets import AssetSettings
-    from scaledreamer.model.fields.files import load_field
+    from scaledreamer.model.fields.files import load_field, read_note
 
-    settings = AssetSettings(**task.settings)
+    settings, note = AssetSettings(**task.settings), read_note(task.field)
     asset = finish_field(
-        load_field(task.field), settings, task.prompt, task.model, lambda stage, share: say((stage, share)),
+        load_field(task.field), settings, task.prompt, note["model"], lambda stage, share: say((stage, share)),
         list(task.warnings),
     )  # fmt: skip
     say(("export", 0.95))
     began = time.monotonic()
     shutil.rmtree(task.folder, ignore_errors=True)
-    extras = extras_of(asset, task.licence) | {"model_sha256": task.model_sha256}
+    extras = extras_of(asset, note["licence"]) | {"model_sha256": note["model_sha256"]}
     if task.seed is not None:
         extras["seed"] = task.seed
     manifest = write_package(asset, task.folder, task.formats, extras)

@@ -1,14 +1,19 @@
 """The job flow as routes see it (docs/adr/0003): jobs in, jobs followed, jobs canceled."""
 
 import asyncio
+import logging
 import shutil
+from dataclasses import replace
 
 from scaledreamer.server.artifacts import Artifacts
 from scaledreamer.server.engine import Open, Places
 from scaledreamer.server.ledger import Ledger
 from scaledreamer.server.models import ModelFile
 from scaledreamer.server.records import Failure, Record, Wanted
+from scaledreamer.server.resolve import field_key, resolve_again
 from scaledreamer.server.works import Works, WorksConfig
+
+log = logging.getLogger("scaledreamer.server")
 
 
 class Draining(Exception):
@@ -34,8 +39,26 @@ class Flow:
         for folder in (self.places.work, self.places.fields):
             folder.mkdir(parents=True, exist_ok=True)
         for record in await self.ledger.ask(self.ledger.store.recover):
-            self.works.add(record)
+            self.works.add(await self.renamed(record))
         self.works.start()
+
+    async def renamed(self, record: Record) -> Record:
+        """A job that an earlier process accepted; of the model that runs now where its own field is not there."""
+        wanted = record.wanted
+        if wanted.field_key == field_key(wanted.resolved, self.model) or self.places.field(wanted.field_key).exists():
+            return record
+        again = resolve_again(wanted, self.model)
+        await self.ledger.insist(self.ledger.store.rename, record.id, again)
+        return replace(record, wanted=again)
+
+    async def reload(self, model: ModelFile) -> Failure | None:
+        """Put another model file in the place of the one that runs, without a failed request; why it could not be."""
+        failure = await self.works.replace_model(model)
+        if failure is None:
+            log.info("the model is %s, sha256 %s", model.id, model.sha256)
+        else:
+            log.error("the model stays as it is: %s", failure.detail)
+        return failure
 
     async def stop(self, seconds: float = 0.0) -> None:
         """Accept nothing, let what runs end within so many seconds, then end; what waits is kept for the next start."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from scaledreamer.errors import EmptySurfaceError, PromptError, ScaleDreamerError
 from scaledreamer.server.lru import LRU
+from scaledreamer.server.models import read_model
 from scaledreamer.server.records import Failure
 
 CANARY = "a red wooden barrel"
@@ -50,6 +51,8 @@ class Generating:
         from scaledreamer.pipeline import TextTo3D
 
         self.pipe = TextTo3D.load(model, text_encoder=text_encoder, device=device)
+        file = read_model(model)
+        self.note = {"model": file.id, "model_sha256": file.sha256, "licence": file.licence}
         self.embeddings: LRU[Any] = LRU(EMBEDDINGS_BYTES)
 
     def __call__(self, task: Load | Sequence[FieldTask], say: Callable[[Any], None]) -> Loaded | list[Made | Failure]:
@@ -83,7 +86,7 @@ class Generating:
         texts = concatenate([self.text(task) for task in tasks])
         field = self.pipe.generate(texts, tasks[0].seed)
         for number, task in enumerate(tasks):
-            save_field(field[number], task.path, {"prompt": task.prompt})
+            save_field(field[number], task.path, self.note)
         return [Made(tuple(self.warnings(task))) for task in tasks]
 
     def text(self, task: FieldTask) -> Any:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from scaledreamer.errors import ConfigError
@@ -22,8 +24,22 @@ def resolve(asked: GenerateRequest, model: ModelFile) -> Wanted:
         raise refused("seed", f"seed {asked.seed} has no use: {model.id!r} is deterministic; leave the seed out")
     seed = (asked.seed or 0) if model.stochastic else None
     blend = None if asked.blend is None else [asked.blend.prompt, asked.blend.weight]
-    field_key = digest([model.sha256, asked.prompt, blend, seed])
-    return wanted(asked, field_key, {"prompt": asked.prompt, "model": model.id, "seed": seed, "blend": blend})
+    generated = {"prompt": asked.prompt, "model": model.id, "seed": seed, "blend": blend}
+    return wanted(asked, field_key(generated, model), generated)
+
+
+def resolve_again(old: Wanted, model: ModelFile) -> Wanted:
+    """The same request of another model: an earlier process accepted it and did not come to it."""
+    asked = ExportRequest.model_validate({key: old.request[key] for key in ASSET_FIELDS if key in old.request})
+    kept = {key: old.resolved[key] for key in ("prompt", "blend")}
+    seed = (old.resolved["seed"] or 0) if model.stochastic else None
+    generated = {**kept, "model": model.id, "seed": seed}
+    return replace(wanted(asked, field_key(generated, model), generated), request=old.request)
+
+
+def field_key(generated: Mapping[str, Any], model: ModelFile) -> str:
+    """What the field of a prompt (or blend) and seed is called, if this model makes it."""
+    return digest([model.sha256, generated["prompt"], generated["blend"], generated["seed"]])
 
 
 def resolve_export(asked: ExportRequest, parent: Record) -> Wanted:
@@ -36,16 +52,16 @@ def resolve_export(asked: ExportRequest, parent: Record) -> Wanted:
     return wanted(merged, before.field_key, kept)
 
 
-def wanted(asked: ExportRequest, field_key: str, generated: dict[str, Any]) -> Wanted:
+def wanted(asked: ExportRequest, key: str, generated: dict[str, Any]) -> Wanted:
     """Settings and formats beside what was generated."""
     settings = settings_of(asked)
     formats = list(dict.fromkeys(asked.formats))
-    asset_key = digest([field_key, settings.model_dump(mode="json"), formats, generator()])
+    asset_key = digest([key, settings.model_dump(mode="json"), formats, generator()])
     shown = {key: getattr(settings, key) for key in ASSET_FIELDS if key != "formats"}
     resolved = {**generated, **shown, "formats": formats}
     request = asked.model_dump(mode="json", exclude_unset=True)
     cost = sum(cost_parts(settings).values())
-    return Wanted(request, resolved, generated["prompt"], generated["model"], field_key, asset_key, cost)
+    return Wanted(request, resolved, generated["prompt"], generated["model"], key, asset_key, cost)
 
 
 def settings_of(asked: ExportRequest) -> AssetSettings:

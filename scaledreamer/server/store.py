@@ -146,6 +146,14 @@ class JobStore:
         rows = self.connection.execute(f"SELECT {COLUMNS} FROM jobs WHERE status = 'queued' ORDER BY id")
         return [record_of(row) for row in rows]
 
+    def rename(self, job: str, wanted: Wanted) -> None:
+        """A queued job is resolved anew: another model makes it."""
+        with transaction(self.connection):
+            self.connection.execute(
+                "UPDATE jobs SET resolved = ?, model = ?, field_key = ?, asset_key = ? WHERE id = ?",
+                (dump(wanted.resolved), wanted.model, wanted.field_key, wanted.asset_key, job),
+            )
+
     def begin(self, jobs: Iterable[str]) -> None:
         """Queued jobs are being worked on."""
         with transaction(self.connection):

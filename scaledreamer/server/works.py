@@ -20,11 +20,12 @@ from scaledreamer.server.line import Line
 from scaledreamer.server.models import ModelFile
 from scaledreamer.server.process import ProcessDied
 from scaledreamer.server.records import Failure, Outcome, Record
-from scaledreamer.server.resolve import settings_again
+from scaledreamer.server.resolve import field_key, settings_again
 
 log = logging.getLogger("scaledreamer.server")
 CRASHES = 2  # processes that a job may kill
 GENERATED = 0.15  # of the progress, when the field is there
+OTHER_MODEL = Failure("model-changed", "the field is gone, and the model that made it is not loaded; generate it again")
 CRASHED = Failure("worker-crashed", "two worker processes died during this job; it is not tried again")
 
 
@@ -49,7 +50,7 @@ class Works:
         self.config, self.places, self.artifacts, self.ledger = config, places, artifacts, ledger
         self.open_generator, self.open_mesher = open_generator, open_mesher
         self.engine = Engine(model)
-        self.engines = {model.sha256: self.engine}
+        self.engines = [self.engine]
         self.meshers: list[Executor] = []
         self.by_key: dict[str, Work] = {}
         self.of_job: dict[str, Work] = {}
@@ -79,8 +80,35 @@ class Works:
     def begin(self, engine: Engine) -> None:
         """Generator processes for a model."""
         engine.processes = [self.open_generator(engine.model) for _ in range(self.config.generators)]
-        for number in range(self.config.generators):
-            self.spawn(self.run_generator(engine, number))
+        engine.tasks = [self.spawn(self.run_generator(engine, number)) for number in range(self.config.generators)]
+
+    async def replace_model(self, model: ModelFile) -> Failure | None:
+        """Answer new requests by another model once it has generated; if it cannot, the old one stays, and the reason
+        comes back. What was accepted before is made by the model that accepted it.
+        """
+        if model.sha256 == self.engine.model.sha256:
+            return None
+        engine = Engine(model)
+        self.engines.append(engine)
+        self.begin(engine)
+        while not engine.ready and engine.failure is None:
+            await asyncio.sleep(0.05)
+        if engine.failure is not None:
+            self.engines.remove(engine)
+            engine.close()
+            return engine.failure
+        old, self.engine = self.engine, engine
+        self.spawn(self.retire(old))
+        return None
+
+    async def retire(self, engine: Engine) -> None:
+        """End the processes of a model when nothing that it must make is left."""
+        while any(
+            field_key(work.wanted.resolved, engine.model) == work.field_key for work in (*self.waiting, *self.begun)
+        ):
+            await asyncio.sleep(0.1)
+        self.engines.remove(engine)
+        engine.close()
 
     async def stop(self) -> None:
         """End all processes now."""
@@ -88,11 +116,11 @@ class Works:
             task.cancel()
         for process in self.meshers:
             process.kill()
-        for engine in self.engines.values():
+        for engine in self.engines:
             engine.close()
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task that is ended with the rest, and whose failure is told."""
         task = asyncio.create_task(coroutine)
         self.tasks.add(task)
@@ -103,12 +131,13 @@ class Works:
                 log.critical("a part of the job flow has ended", exc_info=task.exception())
 
         task.add_done_callback(ended)
+        return task
 
     def add(self, record: Record) -> None:
         """Attach a queued job to its work, a new one at the end of the queue if there is none."""
         work = self.by_key.get(record.wanted.asset_key)
         if work is None:
-            work = Work(record.wanted, self.engine.model)
+            work = Work(record.wanted)
             self.by_key[record.wanted.asset_key] = work
             self.waiting.append(work)
             self.arrived.set()
@@ -159,8 +188,12 @@ class Works:
         elif key in self.in_flight:
             self.in_flight[key].append(work)
         else:
+            maker = next((one for one in self.engines if field_key(work.wanted.resolved, one.model) == key), None)
+            if maker is None:
+                await self.failed(work, OTHER_MODEL)
+                return
             self.in_flight[key] = [work]
-            (self.engines.get(work.model.sha256) or self.engine).queue.put_nowait(work)
+            maker.queue.put_nowait(work)
 
     async def run_generator(self, engine: Engine, number: int) -> None:
         """One generator process: load, then batch after batch."""
@@ -365,9 +398,9 @@ def field_task(work: Work, places: Places) -> FieldTask:
 
 def finish_task(work: Work, places: Places, folder: Path) -> FinishTask:
     """What a mesh process is told."""
-    resolved, model = work.wanted.resolved, work.model
+    resolved = work.wanted.resolved
     return FinishTask(
-        places.field(work.field_key), folder, resolved["prompt"], model.id, model.sha256, model.licence,
+        places.field(work.field_key), folder, resolved["prompt"],
         settings_again(resolved).model_dump(mode="json"), tuple(f".{name}" for name in resolved["formats"]),
         work.warnings, resolved["seed"],
     )  # fmt: skip
