@@ -98,7 +98,12 @@ def test_serve_hands_the_text_encoder_to_its_workers(folder: Path, monkeypatch: 
     assert done.code == 0
     assert given[0].model == str(folder / "DF415.safetensors") and given[0].text_encoder == str(folder / "sd")
     opened: list[object] = []
-    monkeypatch.setattr(app, "Process", lambda factory, threads: opened.append(factory))
+
+    class Opened:
+        def __init__(self, factory: object, threads: int) -> None:
+            opened.append(factory)
+
+    monkeypatch.setattr(app, "Process", Opened)
     flow = app.create_app(given[0]).state.context.flow
     flow.works.open_generator(flow.model)
     assert opened[0].args == (given[0].model, given[0].text_encoder, "cpu")  # type: ignore[attr-defined]
