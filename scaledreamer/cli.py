@@ -195,8 +195,8 @@ def convert(
     if as_json:
         print(json.dumps(asdict(made), default=str))
         return
-    for reason, keys in made.by_reason.items():
-        print(f"left out {', '.join(keys)}: {reason}")
+    for reason, left_out in made.by_reason.items():
+        print(f"left out {', '.join(left_out)}: {reason}")
     print(f"wrote {out} ({made.kind})")
     if made.text_encoder not in (None, "minilm"):
         print(f"it reads prompts with {made.text_encoder}: generate and serve it with --text-encoder FOLDER")

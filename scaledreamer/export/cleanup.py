@@ -38,7 +38,7 @@ def with_copies(mesh: Mesh, sources: Int64[np.ndarray, "N S"], places: Float64[n
 
 
 def keep_large_parts(mesh: Mesh, fraction: float = 0.02) -> Mesh:
-    """The mesh without the parts, connected by position, that have less than `fraction` of all volume and of all area."""
+    """The mesh without the parts, connected by position, of less than `fraction` of all volume and of all area."""
     part = parts(first_there(mesh.vertices)[mesh.faces])
     vectors = area_vectors(mesh.vertices, mesh.faces)
     centers = mesh.vertices.astype(np.float64)[mesh.faces].mean(axis=1)
