@@ -50,11 +50,13 @@ def wait_ready(client: httpx.Client, seconds: float = 90) -> None:
         time.sleep(0.05)
 
 
-def finished(client: httpx.Client, address: str, seconds: float = 60) -> dict[str, object]:
+def finished(
+    client: httpx.Client, address: str, seconds: float = 60, headers: dict[str, str] | None = None
+) -> dict[str, object]:
     """The job once it has ended."""
     end = time.monotonic() + seconds
     while True:
-        job: dict[str, object] = client.get(address).json()
+        job: dict[str, object] = client.get(address, headers=headers).json()
         if job["status"] not in ("queued", "running"):
             return job
         assert time.monotonic() < end, job
