@@ -13,11 +13,11 @@ def check_prompt(prompt: object) -> str:
         prompt.encode("utf-8")
     except UnicodeEncodeError as error:
         raise PromptError("the prompt holds half of a surrogate pair; send well-formed Unicode") from error
+    if any(ord(c) < 32 and c not in "\t\n\r" for c in prompt):
+        raise PromptError("the prompt holds control characters; send plain text")
     prompt = prompt.strip()
     if not prompt:
         raise PromptError("the prompt is empty; describe one object, for example 'a red wooden barrel'")
     if len(prompt) > MAX_CHARACTERS:
         raise PromptError(f"the prompt has {len(prompt)} characters; at most {MAX_CHARACTERS} are read")
-    if any(ord(c) < 32 and c not in "\t\n\r" for c in prompt):
-        raise PromptError("the prompt holds control characters; send plain text")
     return prompt

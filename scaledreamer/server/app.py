@@ -20,7 +20,7 @@ from scaledreamer.server.child import Factory
 from scaledreamer.server.context import Context
 from scaledreamer.server.costs import Costs
 from scaledreamer.server.disk import Disk
-from scaledreamer.server.documents import PROBLEM_SCHEMA
+from scaledreamer.server.documents import describe
 from scaledreamer.server.engine import Places
 from scaledreamer.server.finishing import Finishing
 from scaledreamer.server.flow import Flow
@@ -92,6 +92,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.context = Context(settings, flow, artifacts, Admission(settings, flow, disk, costs))
     app.add_middleware(Limits, rate=settings.rate, burst=settings.burst)
@@ -103,7 +104,8 @@ def create_app(
     app.include_router(job_routes.router)
     install_metrics(app, metrics, flow)
     pages.install(app)
-    _document_problems(app)
+    generate: Callable[[], dict[str, Any]] = app.openapi
+    app.openapi = lambda: app.openapi_schema or describe(generate())  # type: ignore[method-assign]
     return app
 
 
@@ -118,24 +120,3 @@ def on_hangup(flow: Flow, settings: Settings) -> None:
 
     with suppress(NotImplementedError, RuntimeError, ValueError, AttributeError):  # no signals here: Windows, a thread
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: flow.works.spawn(reload()))
-
-
-def _document_problems(app: FastAPI) -> None:
-    """Every error has one schema, which no route returns by its type; so it is added by hand."""
-    generate: Callable[[], dict[str, Any]] = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generate()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schema = {key: value for key, value in PROBLEM_SCHEMA.items() if key != "$defs"}
-        schemas.update(PROBLEM_SCHEMA.get("$defs", {}))
-        schemas["Problem"] = schema
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        for path in document["paths"].values():
-            for operation in path.values():
-                if "HTTPValidationError" in str(operation["responses"].get("422")):
-                    del operation["responses"]["422"]
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

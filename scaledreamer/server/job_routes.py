@@ -4,12 +4,12 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from scaledreamer.server.body import read_object
 from scaledreamer.server.context import Context, ContextOf, OwnerOf, accepted_answer, guarded
-from scaledreamer.server.documents import ACCEPTED, BINARY, body_of, problems
+from scaledreamer.server.documents import ACCEPTED, EVENTS, FILE, TO_JOB, TO_NEXT, body_of, headers_of, problems
 from scaledreamer.server.downloads import serve_file
 from scaledreamer.server.negotiation import preferred_wait
 from scaledreamer.server.problems import FieldFault, ProblemError
@@ -21,11 +21,13 @@ from scaledreamer.server.schemas import ExportRequest, GenerateRequest, Job, Job
 router = APIRouter(prefix="/v1/jobs")
 HEARTBEAT = 15.0  # seconds between comments on a silent stream, so that proxies keep it
 ENDED = ("succeeded", "failed", "canceled", "expired")
-CREATE = problems(400, 401, 403, 408, 409, 413, 422, 429, 503, 507)
+CREATE = problems(400, 401, 403, 408, 413, 422, 429, 503, 507)
+JobId = Annotated[str, Path(description="the `id` of a job", examples=["019a9d6f-2b60-7c1e-8f1d-3b5c7d9e1f20"])]
+FileName = Annotated[str, Path(description="the `name` of a file of the job", examples=["a-red-wooden-barrel.glb"])]
 
 
 @router.post("", summary="Start a job", status_code=202, response_model=Job, responses={202: ACCEPTED, **CREATE},
-             openapi_extra=body_of(GenerateRequest))  # fmt: skip
+             openapi_extra=body_of(GenerateRequest, "Idempotency-Key"))  # fmt: skip
 async def create_job(request: Request, context: ContextOf, owner: OwnerOf) -> Response:
     """Does not wait: 202 with the job's address in `Location`."""
     body = await read_object(request, context.settings.max_body, context.settings.body_limit)
@@ -34,12 +36,14 @@ async def create_job(request: Request, context: ContextOf, owner: OwnerOf) -> Re
     return accepted_answer(context.view(record, str(request.base_url)))
 
 
-@router.get("", summary="Your jobs, the newest first", responses=problems(401, 403, 422, 503))
+@router.get("", summary="Your jobs, the newest first", responses={200: TO_NEXT, **problems(401, 403, 422, 503)})
 async def list_jobs(
     request: Request, context: ContextOf, owner: OwnerOf,
     status: Annotated[Status | None, Query(description="only jobs in this state")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(description="`next` of the page before", max_length=36)] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="at most so many in one page")] = 20,
+    cursor: Annotated[
+        str | None, Query(description="`next` of the page before", json_schema_extra={"pattern": f"^{JOB_ID.pattern}$"})
+    ] = None,
 ) -> Jobs:  # fmt: skip
     """A page of at most `limit`; `next` is the cursor of the following one."""
     if cursor is not None and not JOB_ID.fullmatch(cursor):
@@ -51,8 +55,9 @@ async def list_jobs(
     return Jobs(jobs=page, next=page[-1].id if len(found) > limit else None)
 
 
-@router.get("/{job}", summary="A job", responses=problems(401, 403, 404, 503))
-async def get_job(request: Request, job: str, context: ContextOf, owner: OwnerOf) -> Job:
+@router.get("/{job}", summary="A job", responses={200: TO_JOB, **problems(401, 403, 404, 503)},
+            openapi_extra=headers_of("Prefer"))  # fmt: skip
+async def get_job(request: Request, job: JobId, context: ContextOf, owner: OwnerOf) -> Job:
     """Its status, progress, place in the queue, files, and error. `Prefer: wait=N` answers when it has ended."""
     record = await context.find(job, owner)
     if request.headers.get("prefer"):
@@ -62,8 +67,9 @@ async def get_job(request: Request, job: str, context: ContextOf, owner: OwnerOf
     return context.view(record, str(request.base_url))
 
 
-@router.post("/{job}/cancel", summary="Cancel a job", response_model=Job, responses=problems(401, 403, 404, 503))
-async def cancel_job(request: Request, job: str, context: ContextOf, owner: OwnerOf) -> Job:
+@router.post("/{job}/cancel", summary="Cancel a job", response_model=Job,
+             responses={200: TO_JOB, **problems(401, 403, 404, 503)})  # fmt: skip
+async def cancel_job(request: Request, job: JobId, context: ContextOf, owner: OwnerOf) -> Job:
     """Also while it runs; a job that has ended stays as it is."""
     record = await context.find(job, owner)
     return context.view(await context.flow.cancel(job) or record, str(request.base_url))
@@ -71,7 +77,7 @@ async def cancel_job(request: Request, job: str, context: ContextOf, owner: Owne
 
 @router.delete("/{job}", summary="Delete a job", status_code=204, response_class=Response,
                responses=problems(401, 403, 404, 503))  # fmt: skip
-async def delete_job(job: str, context: ContextOf, owner: OwnerOf) -> Response:
+async def delete_job(job: JobId, context: ContextOf, owner: OwnerOf) -> Response:
     """Cancels it if it runs, and erases its prompt and what no other job shows."""
     await context.find(job, owner)
     await context.flow.delete(job)
@@ -79,9 +85,9 @@ async def delete_job(job: str, context: ContextOf, owner: OwnerOf) -> Response:
 
 
 @router.get("/{job}/events", summary="What happens to a job", response_class=StreamingResponse,
-            responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
-                       **problems(401, 403, 404, 422, 503)})  # fmt: skip
-async def get_events(request: Request, job: str, context: ContextOf, owner: OwnerOf) -> Response:
+            responses={200: {"content": {"text/event-stream": EVENTS}}, **problems(401, 403, 404, 422, 503)},
+            openapi_extra=headers_of("Last-Event-ID"))  # fmt: skip
+async def get_events(request: Request, job: JobId, context: ContextOf, owner: OwnerOf) -> Response:
     """Server-sent events until it has ended; `Last-Event-ID` goes on after that event."""
     await context.find(job, owner)
     last = request.headers.get("last-event-id", "0")
@@ -114,8 +120,9 @@ def told(event: Event) -> str:
 
 
 @router.post("/{job}/exports", summary="Other files from the field of a job", status_code=202, response_model=Job,
-             responses={202: ACCEPTED, **CREATE, **problems(404)}, openapi_extra=body_of(ExportRequest))  # fmt: skip
-async def export_job(request: Request, job: str, context: ContextOf, owner: OwnerOf) -> Response:
+             responses={202: ACCEPTED, **CREATE, **problems(404)},
+             openapi_extra=body_of(ExportRequest, "Idempotency-Key"))  # fmt: skip
+async def export_job(request: Request, job: JobId, context: ContextOf, owner: OwnerOf) -> Response:
     """A new job whose field is the earlier one's: formats, levels, sizes without a new generation.
 
     What is left out is as it was, unless a preset is named.
@@ -129,9 +136,10 @@ async def export_job(request: Request, job: str, context: ContextOf, owner: Owne
 
 @router.head("/{job}/files/{name}", include_in_schema=False)
 @router.get("/{job}/files/{name}", summary="A file of a job", response_class=Response,
-            responses={200: {"content": {"application/octet-stream": BINARY}}, 206: {"description": "the asked range"},
-                       304: {"description": "unchanged"}, **problems(401, 403, 404, 410, 416, 503)})  # fmt: skip
-async def get_file(request: Request, job: str, name: str, context: ContextOf, owner: OwnerOf) -> Response:
+            responses={200: FILE, 206: FILE | {"description": "the asked range"}, 304: {"description": "unchanged"},
+                       **problems(401, 403, 404, 410, 416, 503)},
+            openapi_extra=headers_of("If-None-Match", "Range"))  # fmt: skip
+async def get_file(request: Request, job: JobId, name: FileName, context: ContextOf, owner: OwnerOf) -> Response:
     """Takes `If-None-Match` (the ETag is the sha256) and one `Range`."""
     record = await context.find(job, owner)
     # The name is looked up, never joined to a path as it came.

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Mount
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -120,6 +121,18 @@ def shorten(value: object, length: int = 80) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
+def methods_of(request: Request) -> list[str]:
+    """What the address of a request takes. The router itself names the methods of one route among several."""
+
+    def takes(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(
+            route.matches(scope)[0] is Match.FULL for route in request.app.routes if not isinstance(route, Mount)
+        )
+
+    return [method for method in ("GET", "HEAD", "POST", "DELETE") if takes(method)] or ["GET", "HEAD"]  # of files
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of the app as a problem."""
 
@@ -134,9 +147,9 @@ def install(app: FastAPI) -> None:
             case 404:
                 problem = ProblemError("not-found", f"no such address: {path}; /docs lists all", headers=headers)
             case 405:
-                allowed = headers.get("allow", headers.get("Allow", "another method"))
+                allowed = ", ".join(methods_of(request))
                 detail = f"{path} does not take {request.method}; use {allowed}"
-                problem = ProblemError("method-not-allowed", detail, headers=headers)
+                problem = ProblemError("method-not-allowed", detail, headers={"allow": allowed})
             case status:
                 code = "bad-request" if status < 500 else "internal-error"
                 problem = ProblemError(code, str(error.detail), status=status, headers=headers)

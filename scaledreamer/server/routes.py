@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from typing import Any, get_args
 
 from fastapi import APIRouter, Request, Response
@@ -9,9 +10,9 @@ from fastapi import APIRouter, Request, Response
 from scaledreamer.export.presets import PRESETS, Target, asset_settings
 from scaledreamer.server.body import read_object
 from scaledreamer.server.context import ContextOf, OwnerOf, accepted_answer, guarded, json_answer
-from scaledreamer.server.documents import ACCEPTED, BINARY, body_of, problems
+from scaledreamer.server.documents import ACCEPTED, MADE, body_of, problems
 from scaledreamer.server.downloads import serve_file
-from scaledreamer.server.negotiation import OFFERED, accepted, preferred_wait
+from scaledreamer.server.negotiation import accepted, preferred_wait
 from scaledreamer.server.problems import FieldFault, ProblemError
 from scaledreamer.server.resolve import resolve
 from scaledreamer.server.schemas import (
@@ -28,6 +29,7 @@ from scaledreamer.server.schemas import (
 )
 
 router = APIRouter()
+IDEMPOTENCY_KEY = re.compile(r'"?([!#-~]{1,255})"?')
 
 
 @router.post(
@@ -35,11 +37,11 @@ router = APIRouter()
     summary="One prompt in, one asset out",
     response_model=Job,
     responses={
-        200: {"content": {media_type: BINARY for media_type in OFFERED if media_type != "application/json"}},
+        200: MADE,
         202: ACCEPTED,
         **problems(400, 401, 403, 406, 408, 409, 413, 422, 429, 500, 503, 504, 507),
     },
-    openapi_extra=body_of(GenerateRequest),
+    openapi_extra=body_of(GenerateRequest, "Prefer", "Idempotency-Key"),
 )
 async def generate(request: Request, context: ContextOf, owner: OwnerOf) -> Response:
     """Waits for the job (`Prefer: wait=N` bounds it, `respond-async` does not wait) and answers it.
@@ -86,12 +88,12 @@ def idempotency_of(request: Request, body: dict[str, Any]) -> tuple[str, str] | 
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
-    key = key.strip().strip('"')
-    if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
-        detail = "an Idempotency-Key has 1 to 255 printable ASCII characters; a UUID is a good one"
+    form = IDEMPOTENCY_KEY.fullmatch(key.strip())
+    if form is None:
+        detail = "an Idempotency-Key has 1 to 255 visible ASCII characters and no quotes inside; a UUID is a good one"
         raise ProblemError("invalid-request", detail, errors=[FieldFault(field="idempotency-key", detail=detail)])
     asked = f"{request.url.path} {sorted(body.items(), key=lambda item: item[0])!r}"
-    return key, hashlib.sha256(asked.encode(errors="surrogatepass")).hexdigest()
+    return form[1], hashlib.sha256(asked.encode(errors="surrogatepass")).hexdigest()
 
 
 @router.get("/v1/models", summary="The models this server runs", responses=problems(401, 403))

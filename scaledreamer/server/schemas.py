@@ -4,7 +4,7 @@ import difflib
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from scaledreamer.export.presets import PresetName, Target, TextureSize
 from scaledreamer.prompt import check_prompt
@@ -14,22 +14,33 @@ from scaledreamer.server.records import Status
 Format = Literal["glb", "gltf", "obj", "ply", "stl"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 ASSET_FIELDS = ("preset", "target", "resolution", "formats", "texture", "faces", "lods", "collision", "size", "pivot")
-STRICT = ConfigDict(
-    extra="forbid", strict=True, frozen=True, json_schema_extra={"examples": [{"prompt": "a red wooden barrel"}]}
-)
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+# What `check_prompt` takes: no control characters but tab and line ends, and something between the spaces.
+PLAIN = r"[^\u0000-\u0008\u000b\u000c\u000e-\u001f]*"
+VISIBLE = r"[^\u0000-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 
 
-def strip(value: object) -> object:
-    """Text without surrounding space; anything else as it is."""
-    return value.strip() if isinstance(value, str) else value
+def checked(value: object) -> object:
+    """A prompt by the rule that all doors share; what is no text is left to the type."""
+    return check_prompt(value) if isinstance(value, str) else value
 
 
 Prompt = Annotated[
     str,
-    BeforeValidator(strip),
-    Field(min_length=1, max_length=1000, description="one object in words, 1 to 1000 characters"),
-    AfterValidator(check_prompt),
-]
+    BeforeValidator(checked),
+    Field(
+        min_length=1, max_length=1000, description="one object in words, 1 to 1000 characters",
+        json_schema_extra={"pattern": f"^{PLAIN}{VISIBLE}{PLAIN}$"},
+    ),
+]  # fmt: skip
+
+
+def whole(value: object) -> object:
+    """128.0 as 128: JSON knows one kind of number, and JSON Schema calls both integers."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = BeforeValidator(whole)
 
 
 class Blend(BaseModel):
@@ -48,7 +59,9 @@ class Prompted(BaseModel):
     blend: Annotated[Blend | None, Field(description="an object with a prompt and a weight from 0 to 1")] = None
     model: Annotated[str | None, Field(description="a name from /v1/models; null takes the server's own")] = None
     seed: Annotated[
-        int | None, Field(ge=0, le=2**63 - 1, description="an integer from 0, where the model is not deterministic")
+        int | None,
+        Whole,
+        Field(ge=0, le=2**63 - 1, description="an integer from 0, where the model is not deterministic"),
     ] = None
 
 
@@ -60,16 +73,18 @@ class ExportRequest(BaseModel):
     preset: Annotated[PresetName, Field(description="raw, prop, hero, mobile or print")] = "prop"
     target: Annotated[Target, Field(description="the engine whose names and layout the files follow")] = "generic"
     resolution: Annotated[
-        int | None, Field(ge=32, le=512, description="lattice points a side, an integer from 32 to 512")
+        int | None, Whole, Field(ge=32, le=512, description="lattice points a side, an integer from 32 to 512")
     ] = None
     formats: Annotated[
         list[Format], Field(min_length=1, max_length=16, description="one or more of glb, gltf, obj, ply, stl")
     ] = ["glb", "obj"]
     texture: Annotated[
-        TextureSize | None, Field(description="pixels a side: 256, 512, 1024, 2048 or 4096; 0 colours vertices")
+        TextureSize | None, Whole, Field(description="pixels a side: 256, 512, 1024, 2048 or 4096; 0 colours vertices")
     ] = None
-    faces: Annotated[int | None, Field(ge=20, le=500_000, description="at most so many triangles, from 20")] = None
-    lods: Annotated[int | None, Field(ge=0, le=5, description="coarser levels beside the asset, 0 to 5")] = None
+    faces: Annotated[int | None, Whole, Field(ge=20, le=500_000, description="at most so many triangles, from 20")] = (
+        None
+    )
+    lods: Annotated[int | None, Whole, Field(ge=0, le=5, description="coarser levels beside the asset, 0 to 5")] = None
     collision: Annotated[
         Literal["none", "box", "hull", "convex"] | None, Field(description="none, box, hull or convex")
     ] = None

@@ -43,7 +43,7 @@ BAD: list[tuple[str, bytes, int, str]] = [
     ("a large float", b'{"prompt":"x","resolution":1e9}', 422, "resolution"),
     ("a large integer", b'{"prompt":"x","resolution":1000000000}', 422, "512"),
     ("a small integer", b'{"prompt":"x","resolution":31}', 422, "32"),
-    ("a whole float", b'{"prompt":"x","resolution":128.0}', 422, "integer"),
+    ("half a point", b'{"prompt":"x","resolution":128.5}', 422, "integer"),
     ("a text as number", b'{"prompt":"x","resolution":"128"}', 422, "integer"),
     ("true as number", b'{"prompt":"x","resolution":true}', 422, "integer"),
     ("an unknown format", b'{"prompt":"x","formats":["glb","fbx"]}', 422, "/formats/1"),
@@ -123,6 +123,11 @@ def test_defaults_are_filled_in() -> None:
     request = parse_request({"prompt": "  a barrel "}, GenerateRequest)
     assert (request.prompt, request.preset, request.formats) == ("a barrel", "prop", ["glb", "obj"])
     assert request.resolution is request.faces is request.size is None
+
+
+def test_a_number_is_whole_however_it_is_written() -> None:
+    request = parse_request({"prompt": "a barrel", "resolution": 128.0, "texture": 512.0, "lods": 0.0}, GenerateRequest)
+    assert repr((request.resolution, request.texture, request.lods)) == "(128, 512, 0)"
 
 
 def test_every_fault_is_listed() -> None:

@@ -18,11 +18,12 @@ const table = (head, rows) => {
 };
 
 const api = await (await fetch("/openapi.json")).json();
+const followed = (schema) => (schema?.$ref ? api.components.schemas[schema.$ref.split("/").pop()] : schema);
 const blocks = Object.entries(api.paths).flatMap(([path, methods]) =>
   Object.entries(methods).map(([method, operation]) => {
     const block = node("article", "endpoint", node("h2", "", node("span", "method", method.toUpperCase()), node("code", "", path)));
     block.append(node("p", "", operation.summary || ""), node("p", "hint", operation.description || ""));
-    const body = operation.requestBody?.content["application/json"].schema;
+    const body = followed(operation.requestBody?.content["application/json"].schema);
     if (body) {
       const required = body.required || [];
       const rows = Object.entries(body.properties).map(([name, field]) => [
