@@ -13,6 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.server.running import running
+from tests.server.test_keys import new_key
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 FLAGS = (
@@ -85,3 +86,23 @@ def test_a_prompt_becomes_a_mesh_on_the_screen(browser: webdriver.Chrome, tmp_pa
         assert outside == []
         severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
         assert severe == []
+
+
+def test_a_server_with_keys_asks_for_one_and_files_come_with_it(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    secret = new_key(tmp_path, "ann")["authorization"].split()[1]
+    with running(tmp_path) as client:
+        browser.get(f"{client.base_url}/")
+        field, error = browser.find_element(By.ID, "key"), browser.find_element(By.ID, "error")
+        assert not field.is_displayed()
+        browser.find_element(By.ID, "prompt").submit()
+        wait: WebDriverWait[webdriver.Chrome] = WebDriverWait(browser, 60)
+        for given, words in (("sdk_wrong", "send a key"), (secret, "unknown here")):
+            wait.until(lambda _, words=words: field.is_displayed() and words in error.text)  # type: ignore[misc]
+            field.send_keys(f"{given}\n")
+        link = wait.until(lambda b: b.find_element(By.CSS_SELECTOR, "#downloads a"))
+        assert not field.is_displayed()
+        browser.execute_script("arguments[0].dispatchEvent(new MouseEvent('click', {cancelable: true}))", link)
+        wait.until(lambda _: str(link.get_attribute("href")).startswith("blob:"))
+        read = "const done = arguments[1]; fetch(arguments[0]).then((a) => a.text()).then(done)"
+        assert browser.execute_async_script(read, link.get_attribute("href")).startswith("glTF")
+        assert secret not in " ".join(requests(browser))

@@ -10,17 +10,31 @@ class Problem extends Error {
   constructor(title, detail) { super(detail || title); this.title = title; }
 }
 
-async function ask(path, options) {
+// A server with keys wants one of every request; a page cannot add it to a link, so files come as blobs then.
+const KEY = "scaledreamer-key";
+const key = () => sessionStorage.getItem(KEY);
+
+async function reach(path, options = {}) {
   let answer;
   try {
-    answer = await fetch(path, options);
+    answer = await fetch(path, { ...options, headers: { ...options.headers, ...(key() && { authorization: `Bearer ${key()}` }) } });
   } catch {
     throw new Problem("The server does not answer", "Is it still running? Start it again with: scaledreamer serve");
   }
-  const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Problem(body.title || `HTTP ${answer.status}`, body.detail);
-  return body;
+  if (answer.status === 401) {
+    sessionStorage.removeItem(KEY);
+    $("unlock").hidden = false;
+    $("key").focus();
+  }
+  if (!answer.ok) {
+    const body = await answer.json().catch(() => ({}));
+    throw new Problem(body.title || `HTTP ${answer.status}`, body.detail);
+  }
+  return answer;
 }
+
+const ask = async (path, options) => (await reach(path, options)).json();
+const content = async (path) => (key() ? URL.createObjectURL(await (await reach(path)).blob()) : path);
 
 const STAGES = {
   generate: "Generating", extract: "Extracting the surface", clean: "Cleaning", simplify: "Simplifying",
@@ -53,6 +67,16 @@ function offer(files) {
     const link = document.createElement("a"), note = document.createElement("small");
     link.href = local(file.url);
     link.download = file.name;
+    link.addEventListener("click", async (event) => {
+      if (!key() || link.href.startsWith("blob:")) return;
+      event.preventDefault();
+      try {
+        link.href = await content(local(file.url));
+        link.click();
+      } catch (problem) {
+        complain(problem);
+      }
+    });
     note.textContent = size(file.bytes);
     link.append(`${file.format.toUpperCase()} `, note);
     return link;
@@ -100,7 +124,7 @@ async function generate() {
     $("facts").textContent = `${job.report.levels[0].facts.faces.toLocaleString()} faces · ${job.report.size.extent_m.map((side) => side.toFixed(2)).join(" × ")} m · ${job.model}`;
     $("facts").hidden = false;
     $("status").textContent = [`Done in ${((performance.now() - begin) / 1000).toFixed(1)} s.`, ...job.warnings].join(" ");
-    await shown(local(job.files.find((file) => file.role === "mesh" && file.format === "glb").url));
+    await shown(await content(local(job.files.find((file) => file.role === "mesh" && file.format === "glb").url)));
   } catch (problem) {
     complain(problem);
   } finally {
@@ -122,6 +146,13 @@ async function watch() {
   }
 }
 
+$("unlock").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(KEY, $("key").value.trim());
+  $("key").value = "";
+  $("unlock").hidden = true;
+  form.requestSubmit();
+});
 form.addEventListener("submit", (event) => { event.preventDefault(); if (!$("generate").disabled) generate(); });
 prompt.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); form.requestSubmit(); }
