@@ -1,6 +1,7 @@
 """A process that has grown is replaced between two works, and nobody notices."""
 
 import logging
+import mmap
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -49,8 +50,10 @@ def restarts(client: httpx.Client) -> dict[str, float]:
 
 def test_memory_is_that_of_the_process() -> None:
     before = resident_bytes(os.getpid())
-    held = b"x" * LEAK
-    assert before > 2**20 and resident_bytes(os.getpid()) - before == pytest.approx(len(held), rel=0.2)
+    with mmap.mmap(-1, LEAK) as held:  # fresh pages: what Python has freed might be used again
+        held.write(b"x" * LEAK)
+        grown = resident_bytes(os.getpid()) - before
+    assert before > 2**20 and grown > 0.8 * LEAK
     assert resident_bytes(2**22 + 1) == 0
 
 
