@@ -277,7 +277,7 @@ class TestFallingBack:
             (FAILING, "Exception: no builder for this device"),
             pytest.param(
                 LYING, r"ValueError: it differs from eager by [\d.]+ on 1 prompts, more than 0.001",
-                marks=pytest.mark.xfail(reason="falls back, but for another reason than the one it should name", strict=False),
+                marks=pytest.mark.xfail(reason="falls back, but names another reason", strict=False),
             ),
         ],
         ids=["broken", "failing", "lying"],
