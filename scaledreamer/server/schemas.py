@@ -40,7 +40,7 @@ def whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = BeforeValidator(whole)
+Whole = BeforeValidator(whole)  # the last of the annotations, so that bounds stay with the integer
 
 
 class Blend(BaseModel):
@@ -60,8 +60,9 @@ class Prompted(BaseModel):
     model: Annotated[str | None, Field(description="a name from /v1/models; null takes the server's own")] = None
     seed: Annotated[
         int | None,
+        # Up to what every reader of JSON keeps (RFC 7493, 2.2).
+        Field(ge=0, le=2**53 - 1, description="an integer from 0, where the model is not deterministic"),
         Whole,
-        Field(ge=0, le=2**63 - 1, description="an integer from 0, where the model is not deterministic"),
     ] = None
 
 
@@ -73,18 +74,20 @@ class ExportRequest(BaseModel):
     preset: Annotated[PresetName, Field(description="raw, prop, hero, mobile or print")] = "prop"
     target: Annotated[Target, Field(description="the engine whose names and layout the files follow")] = "generic"
     resolution: Annotated[
-        int | None, Whole, Field(ge=32, le=512, description="lattice points a side, an integer from 32 to 512")
+        int | None, Field(ge=32, le=512, description="lattice points a side, an integer from 32 to 512"), Whole
     ] = None
     formats: Annotated[
         list[Format], Field(min_length=1, max_length=16, description="one or more of glb, gltf, obj, ply, stl")
     ] = ["glb", "obj"]
     texture: Annotated[
-        TextureSize | None, Whole, Field(description="pixels a side: 256, 512, 1024, 2048 or 4096; 0 colours vertices")
+        TextureSize | None,
+        Field(description="pixels a side: 256, 512, 1024, 2048 or 4096; 0 colours vertices"),
+        Whole,
     ] = None
-    faces: Annotated[int | None, Whole, Field(ge=20, le=500_000, description="at most so many triangles, from 20")] = (
+    faces: Annotated[int | None, Field(ge=20, le=500_000, description="at most so many triangles, from 20"), Whole] = (
         None
     )
-    lods: Annotated[int | None, Whole, Field(ge=0, le=5, description="coarser levels beside the asset, 0 to 5")] = None
+    lods: Annotated[int | None, Field(ge=0, le=5, description="coarser levels beside the asset, 0 to 5"), Whole] = None
     collision: Annotated[
         Literal["none", "box", "hull", "convex"] | None, Field(description="none, box, hull or convex")
     ] = None

@@ -123,6 +123,8 @@ def test_defaults_are_filled_in() -> None:
     request = parse_request({"prompt": "  a barrel "}, GenerateRequest)
     assert (request.prompt, request.preset, request.formats) == ("a barrel", "prop", ["glb", "obj"])
     assert request.resolution is request.faces is request.size is None
+    nothing = dict.fromkeys(["resolution", "texture", "faces", "lods", "collision", "size", "pivot", "seed", "blend"])
+    assert parse_request({"prompt": "a barrel", **nothing}, GenerateRequest) == request
 
 
 def test_a_number_is_whole_however_it_is_written() -> None:
