@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from scaledreamer.server.problems import FieldFault, ProblemError, pointer, shorten
 
@@ -21,6 +21,8 @@ async def read_object(request: Request, max_bytes: int, seconds: float) -> dict[
             body = await _read(request, max_bytes)
     except TimeoutError as error:
         raise ProblemError("request-timeout", f"the body did not arrive within {seconds:g} seconds") from error
+    except ClientDisconnect as error:  # nobody reads the answer; the log has a line and no trace
+        raise ProblemError("bad-request", "the body broke off") from error
     return parse_object(body)
 
 
