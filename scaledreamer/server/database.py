@@ -38,6 +38,7 @@ MIGRATIONS = (
     CREATE INDEX jobs_by_owner ON jobs (owner, id);
     CREATE INDEX jobs_by_status ON jobs (status, finished);
     CREATE INDEX jobs_by_asset ON jobs (asset_key);
+    CREATE INDEX jobs_by_field ON jobs (field_key);
     CREATE TABLE events (
         job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
         number INTEGER NOT NULL,
@@ -84,6 +85,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")  # a deleted prompt is overwritten
         migrate(connection, path)
     except BaseException:
         connection.close()

@@ -115,8 +115,8 @@ class Flow:
         store, record = self.ledger.store, await self.ledger.get(job)
         self.works.drop(job)
         await self.ledger.insist(store.delete, job)
-        if record is not None and await self.ledger.insist(store.drop_artifact, record.wanted.asset_key):
-            await asyncio.to_thread(self.artifacts.delete, record.wanted.asset_key)
+        if record is not None:
+            await self.works.clear(record.wanted)
         self.ledger.notify([job])
 
     def progress(self, record: Record) -> tuple[str, float]:

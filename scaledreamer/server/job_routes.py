@@ -101,13 +101,15 @@ async def get_events(request: Request, job: JobId, context: ContextOf, owner: Ow
 async def stream(context: Context, job: str, after: int) -> AsyncIterator[str]:
     """Every event as the standard has it (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
     yield "retry: 1000\n\n"
+    ledger = context.flow.ledger
     while True:
-        events = await context.flow.ledger.events(job, after, HEARTBEAT)
+        record = await ledger.get(job)
+        ended = record is None or record.status in ENDED  # then all its events are there
+        events = await ledger.events(job, after, 0 if ended else HEARTBEAT)
         for event in events:
             yield told(event)
             after = event.number
-        record = await context.flow.ledger.get(job)
-        if record is None or (record.status in ENDED and not await context.flow.ledger.events(job, after, 0)):
+        if ended:
             return
         if not events:
             yield ": \n\n"

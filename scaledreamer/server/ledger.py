@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
 from scaledreamer.server.records import ACTIVE, Event, Record
 from scaledreamer.server.store import JobStore
@@ -22,7 +23,7 @@ class Ledger:
 
     def __init__(self, retry_seconds: float = 0.5) -> None:
         self.retry_seconds = retry_seconds  # between attempts to write to a full disk or a locked database
-        self.changed: dict[str, asyncio.Event] = {}  # of jobs that somebody waits for
+        self.changed = WeakValueDictionary[str, asyncio.Event]()  # of jobs, as long as somebody waits for them
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="store")
 
     async def open(self, path: Path) -> None:

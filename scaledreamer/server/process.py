@@ -19,7 +19,10 @@ Tell = Callable[[Any], None]
 
 
 class ProcessDied(Exception):
-    """The process ended before it answered."""
+    """The process ended before it answered; `idle` if before it was asked, so that no task is to blame."""
+
+    def __init__(self, idle: bool = False) -> None:
+        self.idle = idle
 
 
 class Process:
@@ -54,6 +57,8 @@ class Process:
 
         Raises ProcessDied, TimeoutError (the child still runs; kill it), and whatever the handler raised.
         """
+        if not self.process.is_alive():
+            raise ProcessDied(idle=True)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
         threading.Thread(

@@ -244,6 +244,10 @@ class JobStore:
             )
             return changed.rowcount > 0
 
+    def has_field(self, field_key: str) -> bool:
+        """Whether there is a job of this field."""
+        return bool(self._ids("SELECT id FROM jobs WHERE field_key = ? LIMIT 1", field_key))
+
     def lost(self, asset_key: str) -> None:
         """The files of an artifact are gone: its jobs are expired, and it is made again when it is asked for."""
         with transaction(self.connection):

@@ -19,7 +19,7 @@ from scaledreamer.server.ledger import Ledger
 from scaledreamer.server.line import Line
 from scaledreamer.server.models import ModelFile
 from scaledreamer.server.process import ProcessDied
-from scaledreamer.server.records import Failure, Outcome, Record
+from scaledreamer.server.records import Failure, Outcome, Record, Wanted
 from scaledreamer.server.resolve import field_key, settings_again
 
 log = logging.getLogger("scaledreamer.server")
@@ -230,12 +230,12 @@ class Works:
             failure = Failure("deadline-exceeded", f"stopped after {self.config.job_seconds:g} seconds")
             await self.fields_failed(batch, failure)
             return False
-        except ProcessDied:
+        except ProcessDied as death:
             log.error("a generator process died with %d works in it; another one starts", len(batch))
             for work in batch:
                 for one in self.in_flight.pop(work.field_key, [work]):
                     one.alone = True
-                    await self.again(one, crashed=len(batch) == 1)
+                    await self.again(one, crashed=len(batch) == 1 and not death.idle)
             return False
         for work, answer in zip(batch, answers, strict=True):
             work.seconds += (time.monotonic() - began) / len(batch)
@@ -267,11 +267,11 @@ class Works:
                 continue
             try:
                 await self.finish(self.meshers[number], work)
-            except ProcessDied:
+            except ProcessDied as death:
                 self.restart(self.meshers[number], "mesh", "failed")
                 if work.jobs:
                     log.error("a mesh process died; another one starts")
-                    await self.again(work, crashed=True)
+                    await self.again(work, crashed=not death.idle)
                 else:
                     self.leave(work)
             except TimeoutError:
@@ -343,7 +343,8 @@ class Works:
         for watcher in self.watchers:
             watcher.ended(work, result)
         jobs = list(work.jobs)
-        self.by_key.pop(work.wanted.asset_key, None)
+        if self.by_key.get(work.wanted.asset_key) is work:  # and not one that was asked for after this was canceled
+            del self.by_key[work.wanted.asset_key]
         for job in jobs:
             self.of_job.pop(job, None)
         self.leave(work)
@@ -378,6 +379,18 @@ class Works:
         work.stage = "queued"
         self.begun.discard(work)
         self.room.release()
+        if not work.jobs:
+            self.spawn(self.clear(work.wanted))
+
+    async def clear(self, wanted: Wanted) -> None:
+        """Remove what was made of a request, as far as no job shows it or waits for it."""
+        if wanted.asset_key in self.by_key:
+            return
+        shutil.rmtree(self.places.work / wanted.asset_key, ignore_errors=True)
+        if await self.ledger.insist(self.ledger.store.drop_artifact, wanted.asset_key):
+            await asyncio.to_thread(self.artifacts.delete, wanted.asset_key)
+        if not await self.ledger.insist(self.ledger.store.has_field, wanted.field_key):
+            self.places.field(wanted.field_key).unlink(missing_ok=True)
 
 
 def used(path: Path) -> bool:

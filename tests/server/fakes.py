@@ -1,5 +1,6 @@
 """Handlers without a model: they start without torch; a prompt is a triangle, save for words that ask for trouble."""
 
+import json
 import os
 import signal
 import time
@@ -82,6 +83,31 @@ class FakeFinishing:
         return Outcome(
             tuple(files), {"faces": 1, "resolution": task.settings["resolution"]}, task.warnings, {"extract": 1}
         )
+
+
+class Diary:
+    """The factory of a handler that writes down what it is asked for, as lines of JSON: who, prompt, blend."""
+
+    def __init__(self, path: Path, factory: Callable[[], Any]) -> None:
+        self.path, self.factory = path, factory
+
+    def __call__(self) -> Callable[[Any, Say], Any]:
+        handler = self.factory()
+
+        def noting(task: Any, say: Say) -> Any:
+            with self.path.open("a") as file:
+                for one in task if isinstance(task, Sequence) else [task]:
+                    if isinstance(one, FieldTask | FinishTask):
+                        told = {"pid": os.getpid(), "prompt": one.prompt, "blend": getattr(one, "blend", None)}
+                        file.write(json.dumps(told) + "\n")
+            return handler(task, say)
+
+        return noting
+
+    def read(self, word: str) -> list[dict[str, Any]]:
+        """The entries whose prompt holds a word."""
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        return [entry for entry in map(json.loads, lines) if word in entry["prompt"]]
 
 
 class MissingModel:
