@@ -17,7 +17,7 @@ def ask(command: list[str], question: bytes, budget_s: float) -> bytes:
         try:
             answer, complaint = child.communicate(question, timeout=max(budget_s, 0))
         except subprocess.TimeoutExpired:
-            raise ChildError(f"it took longer than {budget_s:g} s") from None
+            raise ChildError(f"it took longer than {budget_s:.3g} s") from None
         finally:
             kill(child)
     if child.returncode:

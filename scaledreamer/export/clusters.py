@@ -47,7 +47,7 @@ def clustered(mesh: Mesh, cell: float) -> Mesh:
     After Rossignac and Borrel (Multi-resolution 3D approximations for rendering complex scenes, 1993). What was closed
     stays closed. Colours and normals mean nothing.
     """
-    cells = np.floor(mesh.vertices.astype(np.float64) / cell).astype(np.int64)
+    cells = ((mesh.vertices - mesh.vertices.min(axis=0).astype(np.float64)) / cell).astype(np.int64)
     _, cluster, sharing = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
     cluster = cluster.ravel()
     sums = [np.bincount(cluster, weights=along) for along in mesh.vertices.T]

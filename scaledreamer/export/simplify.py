@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from itertools import chain
 from threading import Lock
 
 import fast_simplification
@@ -126,7 +125,7 @@ def candidates(mesh: Mesh, faces: int) -> Iterator[Mesh]:
             if 0 < count <= faces:
                 yield candidate
             asked += faces - count  # repairs take faces away, and may add some
-    if faces <= FEW:
+    if faces <= FEW and len(mesh.faces) > 0:
         with suppress(QhullError):  # a mesh without thickness has no hull
             yield coarse_hull(mesh, faces)
 
@@ -139,8 +138,10 @@ def coarser_candidates(mesh: Mesh, faces: int) -> Iterator[Mesh]:
     frame = Frame.of(mesh.vertices)
     rounder = frame.enter(mesh)
     slight = clustered(rounder, CELL * spacing(rounder, faces))
-    for candidate in chain(candidates(slight, faces), map(clustered_to, [rounder], [faces])):
-        yield frame.leave(candidate)
+    yield from map(frame.leave, candidates(slight, faces))
+    plain = clustered_to(rounder, faces)
+    if 0 < len(plain.faces) <= faces:
+        yield frame.leave(plain)
 
 
 def collapsed(mesh: Mesh, faces: int, aggressiveness: int) -> Mesh:

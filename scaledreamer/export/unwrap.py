@@ -16,6 +16,7 @@ from scaledreamer.export.mesh import Mesh
 from scaledreamer.export.raster import covered, refuse_size, to_texels
 
 MAX_FACES = 100_000  # xatlas's time grows faster than the mesh
+ROUNDS = 4  # of cutting off faces that overlap
 WORKER = Path(__file__).with_name("unwrap_worker.py")
 
 
@@ -52,11 +53,26 @@ def with_uvs(
 
 
 def by_xatlas(mesh: Mesh, size: int, gutter: int, budget_s: float) -> Mesh:
-    """Charts with little stretch (https://github.com/jpcy/xatlas); ChildError says why there are none."""
+    """Charts with little stretch (https://github.com/jpcy/xatlas); ChildError says why there are none.
+
+    Where xatlas folds a chart over itself the faces that overlap are cut off, each to a place of its own.
+    """
     if len(mesh.faces) > MAX_FACES:
         raise ChildError(f"the mesh has {len(mesh.faces)} faces, and it is given at most {MAX_FACES}")
+    end, loose = time.monotonic() + budget_s, np.zeros(0, dtype=np.int64)
+    for _ in range(ROUNDS):
+        unwrapped = ask_xatlas(mesh, size, gutter, loose, end - time.monotonic())
+        overlapping = overlapping_faces(unwrapped, size)
+        if len(overlapping) == 0:
+            return unwrapped
+        loose = np.union1d(loose, overlapping)
+    raise ChildError(f"{len(overlapping)} of its faces overlap")
+
+
+def ask_xatlas(mesh: Mesh, size: int, gutter: int, loose: Int64[np.ndarray, " N"], budget_s: float) -> Mesh:
+    """The mesh with xatlas's uvs, the loose faces each for itself; they may overlap."""
     question = io.BytesIO()
-    np.savez(question, vertices=mesh.vertices, faces=mesh.faces, size=size, gutter=gutter)
+    np.savez(question, vertices=mesh.vertices, faces=mesh.faces, size=size, gutter=gutter, loose=loose)
     command = [sys.executable, "-P", str(WORKER), str(budget_s)]  # -P: numpy must not meet our modules' names
     try:
         with np.load(io.BytesIO(ask(command, question.getvalue(), budget_s)), allow_pickle=False) as answer:
@@ -67,10 +83,7 @@ def by_xatlas(mesh: Mesh, size: int, gutter: int, budget_s: float) -> Mesh:
         raise ChildError("its faces are not those of the mesh")
     if not ((uvs > 0) & (uvs < 1)).all():
         raise ChildError("its vertices leave the texture")
-    unwrapped = with_uvs(mesh, source, faces, uvs)
-    if overlaps := overlapping_texels(unwrapped, size):
-        raise ChildError(f"its faces overlap, at {overlaps} texels")
-    return unwrapped
+    return with_uvs(mesh, source, faces, uvs)
 
 
 def by_grid(mesh: Mesh, size: int, gutter: int) -> Mesh:
@@ -103,11 +116,10 @@ def uv_utilisation(mesh: Mesh) -> float:
     return float(np.abs(ux * vy - uy * vx).sum() / 2)
 
 
-def overlapping_texels(mesh: Mesh, size: int) -> int:
-    """How many texels of an atlas of size^2 have their centre in more than one face."""
+def overlapping_faces(mesh: Mesh, size: int) -> Int64[np.ndarray, " N"]:
+    """The faces that cover the centre of a texel of an atlas of size^2 that another face covers too."""
     if mesh.uvs is None:
         raise ExportError("the mesh has no uvs; unwrap it first")
-    count = np.zeros(size * size, dtype=np.int64)
-    for _, texel in covered(to_texels(mesh.uvs, size), mesh.faces, size):
-        count += np.bincount(texel, minlength=len(count))
-    return int((count > 1).sum())
+    found = [np.stack(pair) for pair in covered(to_texels(mesh.uvs, size), mesh.faces, size)]
+    face, texel = np.concatenate([np.zeros((2, 0), dtype=np.int64), *found], axis=1)
+    return np.unique(face[np.bincount(texel, minlength=size * size)[texel] > 1])

@@ -35,6 +35,22 @@ def charts(vertices: np.ndarray, faces: np.ndarray, grid: int) -> tuple[np.ndarr
     return source, chart, uvs * np.array([atlas.width, atlas.height], dtype=np.float32), indices
 
 
+def cut_off(places: np.ndarray, indices: np.ndarray, loose: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Which vertices to take, their places, and the faces: each loose one is a chart by itself, beside the rest."""
+    taken, places = np.arange(len(places)), places.astype(np.float32)
+    if len(loose):
+        alone = places[indices[loose]]
+        alone -= alone.min(axis=1, keepdims=True)
+        beside = places.max() + (1 + np.arange(len(loose), dtype=np.float32)) * (1 + alone.max())
+        taken = np.concatenate([taken, indices[loose].ravel()])
+        places = np.concatenate([places, (alone + beside[:, None, None]).reshape(-1, 2)])
+        indices = indices.copy()
+        indices[loose] = len(places) - alone.size // 2 + np.arange(alone.size // 2).reshape(-1, 3)
+        used, indices = np.unique(indices, return_inverse=True)
+        taken, places, indices = taken[used], places[used], indices.reshape(-1, 3).astype(np.uint32)
+    return taken, places, indices
+
+
 def packing(resolution: int, scale: float, padding: int) -> xatlas.PackOptions:
     """xatlas's options: about this resolution, or (0) as large as this many texels a unit ask for."""
     options = xatlas.PackOptions()
@@ -90,9 +106,13 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is no part of the answer
     with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as asked:
-        vertices, faces, size, gutter = (asked[name] for name in ("vertices", "faces", "size", "gutter"))
+        vertices, faces, size, gutter, loose = (
+            asked[name] for name in ("vertices", "faces", "size", "gutter", "loose")
+        )
     grid = min(int(size), GRID)
     source, chart, places, indices = charts(vertices, faces, grid)
+    taken, places, indices = cut_off(places, indices, loose)
+    source, chart = source[taken], chart[taken]
     uvs = pack(places, indices, grid, margin=int(gutter) / 2 * grid / int(size))
     source, uvs, indices = anchor(source, chart, uvs, indices)
     with answer:

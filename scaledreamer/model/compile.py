@@ -7,7 +7,7 @@ import platform
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -17,6 +17,7 @@ from typing import Any, Literal, assert_never
 
 import torch
 from torch import Tensor, nn
+from torch.fx.node import map_arg
 
 Compiler = Literal["compile", "tensorrt"]
 Accelerator = Literal["eager"] | Compiler
@@ -207,7 +208,7 @@ def fingerprint(program: torch.export.ExportedProgram, example: Sequence[Tensor]
     device = example[0].device
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     facts = [
-        accelerator, *(str(kind(tensor)) for tensor in example), str(MAX_BATCH), program.graph_module.code,
+        accelerator, *(str(kind(tensor)) for tensor in example), str(MAX_BATCH), *steps(program),
         platform.machine(), chip, *(installed(name) for name in ("torch", "torch_tensorrt", "tensorrt")),
     ]  # fmt: skip
     digest = hashlib.sha256("\0".join(facts).encode())
@@ -215,6 +216,14 @@ def fingerprint(program: torch.export.ExportedProgram, example: Sequence[Tensor]
         digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:32]
+
+
+def steps(program: torch.export.ExportedProgram) -> Iterator[str]:
+    """A graph in words, its nodes by number: their names depend on what was asked of shapes while it was traced."""
+    numbers = {node: f"%{number}" for number, node in enumerate(program.graph.nodes)}
+    for node in program.graph.nodes:
+        given = map_arg((node.args, node.kwargs), lambda other: numbers[other])
+        yield f"{node.op} {getattr(node.target, '__name__', node.target)} {given}"
 
 
 def kind(tensor: Tensor) -> tuple[tuple[int, ...], torch.dtype, str]:

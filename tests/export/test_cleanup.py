@@ -10,6 +10,7 @@ from scaledreamer.export.cleanup import keep_large_parts
 from scaledreamer.export.geometry import area_vectors
 from scaledreamer.export.mesh import Mesh
 from tests.export.fields import Analytic, ball, box, torus, union
+from tests.export.shapes import joined, mesh_of, sphere
 
 
 def volume(mesh: Mesh) -> float:
@@ -35,6 +36,14 @@ def test_a_thin_part_with_much_area_stays() -> None:
     ring = volume(extract_mesh(Analytic((torus(0.8, 0.06),)), resolution=48)) / volume(mesh)
     assert keep_large_parts(mesh, fraction=1.1 * ring) is mesh
     assert len(keep_large_parts(mesh, fraction=0.4).faces) < len(mesh.faces)
+
+
+def test_faces_that_share_places_but_no_vertices_are_one_part() -> None:
+    whole = sphere(2)
+    soup = mesh_of(whole.vertices[whole.faces], np.arange(whole.faces.size))
+    assert keep_large_parts(soup) is soup
+    crumb = mesh_of(whole.vertices[whole.faces] * 0.05 + 2, np.arange(whole.faces.size))
+    assert len(keep_large_parts(joined(soup, crumb)).faces) == len(whole.faces)
 
 
 def test_something_always_stays() -> None:

@@ -179,6 +179,18 @@ def test_an_open_mesh_is_closed() -> None:
     assert measure(made.levels[0]).watertight and [step.step for step in made.report.steps][-1] in ("holes", "winding")
 
 
+def test_single_triangles_become_one_mesh_again() -> None:
+    mesh = extract_mesh(FIELD, 40)
+    soup = Mesh(
+        mesh.vertices[mesh.faces].reshape(-1, 3),
+        np.arange(mesh.faces.size).reshape(-1, 3),
+        mesh.colors[mesh.faces].reshape(-1, 3),
+    )
+    made = finish_mesh(soup, asset_settings("prop", faces=None, texture=0, lods=0, thumbnail=0), "a thing")
+    assert measure(made.levels[0]).watertight
+    assert (len(made.levels[0].vertices), len(made.levels[0].faces)) == (len(mesh.vertices), len(mesh.faces))
+
+
 @pytest.mark.parametrize(
     "mesh",
     [

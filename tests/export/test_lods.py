@@ -10,7 +10,6 @@ from scaledreamer.export import Mesh, extract_mesh
 from scaledreamer.export.deviation import deviation
 from scaledreamer.export.facts import measure
 from scaledreamer.export.lods import FALL, FEWEST, TOLERANCES, lod_chain
-from scaledreamer.export.simplify import simplify
 from tests.export.fields import FIELDS
 
 
@@ -41,20 +40,3 @@ def test_the_same_mesh_makes_the_same_levels(mesh: Mesh) -> None:
 def test_a_number_of_levels_out_of_range_is_refused(mesh: Mesh, count: int) -> None:
     with pytest.raises(ExportError, match=f"cannot make {count} levels"):
         lod_chain(mesh, count)
-
-
-@pytest.mark.parametrize("faces", [60, 500, 3001])
-def test_a_face_budget_is_kept_within_two_percent(mesh: Mesh, faces: int) -> None:
-    light = simplify(mesh, faces)
-    facts = measure(light)
-    assert 0.98 * faces - 1 <= len(light.faces) <= faces
-    assert facts.watertight and facts.winding_consistent and facts.degenerate_faces == 0
-
-
-def test_simplifying_keeps_the_shape(mesh: Mesh) -> None:
-    before, after = measure(mesh), measure(simplify(mesh, 1500))
-    assert after.volume == pytest.approx(before.volume, rel=0.01) and after.euler == before.euler == 2
-
-
-def test_a_mesh_within_its_budget_stays_as_it_is(mesh: Mesh) -> None:
-    assert simplify(mesh, len(mesh.faces)) is mesh
