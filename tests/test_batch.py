@@ -137,7 +137,7 @@ def kill_after_rows(prompts: Path, out: Path, rows: int) -> None:
     process.wait()
 
 
-@pytest.mark.parametrize(("count", "kills"), [(6, [2])])
+@pytest.mark.parametrize(("count", "kills"), [(6, [2]), pytest.param(300, [7, 31, 60, 2, 90], marks=pytest.mark.slow)])
 def test_a_killed_batch_goes_on_where_it_was(tmp_path: Path, count: int, kills: list[int]) -> None:
     colors = ["red", "blue", "green", "yellow", "orange", "pink"]
     kinds = [

@@ -5,13 +5,12 @@ import re
 import secrets
 import sqlite3
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from scaledreamer.errors import ConfigError
 from scaledreamer.server.database import transaction
 
 Scope = Literal["read", "generate"]  # look at one's jobs and take their files; also start, cancel and delete them
-SCOPES: tuple[Scope, ...] = get_args(Scope)
 PREFIX = "sdk_"  # by which scanners know a key that has leaked
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
