@@ -85,11 +85,12 @@ def generate(
         if path.suffix.lower() == ".png":
             with atomic_path(path) as partial:
                 thumbnail(asset.levels[0], chosen.thumbnail or 512).save(partial, format="PNG")
-        else:
-            for name, content in encode_main(asset, path.name, extras).items():
-                with atomic_path(path.with_name(name)) as partial:
-                    partial.write_bytes(content)
-        written.append(str(path))
+            written.append(str(path))
+            continue
+        for name, content in encode_main(asset, path.name, extras).items():
+            with atomic_path(path.with_name(name)) as partial:
+                partial.write_bytes(content)
+            written.append(str(path.with_name(name)))
     seconds = {"load": round(loaded - began, 2), "generate": round(time.monotonic() - loaded, 2), **asset.seconds}
     mesh, report = asset.levels[0], asset.report
     facts = {

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from PIL import Image
 
 from scaledreamer import Mesh, TextTo3D, load_generator
 from scaledreamer.errors import ConfigError, EmptySurfaceError, ModelFileError, PromptError
@@ -124,8 +125,12 @@ def test_generate_writes_every_format_and_reports_as_json(model: Path, tmp_path:
     result = run("generate", "a red barrel", *outs, "--model", model, "--resolution", 32, "--json")
     assert result.returncode == 0, result.stderr
     facts = json.loads(result.stdout)
-    assert facts["faces"] > 100 and [Path(name) for name in facts["files"]] == wanted
-    assert all(path.stat().st_size > 100 for path in wanted)
+    beside = [tmp_path / name for name in ("it.bin", "it.mtl", "it_color.png")]
+    assert facts["faces"] > 100 and {Path(name) for name in facts["files"]} == {*wanted, *beside}
+    assert all(path.stat().st_size > 80 for path in (*wanted, *beside))
+    assert "map_Kd it_color.png" in (tmp_path / "it.mtl").read_text()
+    with Image.open(tmp_path / "it_color.png") as texture, Image.open(tmp_path / "it.png") as picture:
+        assert (texture.mode, picture.mode) == ("RGB", "RGBA"), "the picture does not take the texture's place"
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def document(
 
 def picture_name(stem: str, number: int) -> str:
     """What the texture beside a .gltf or an .obj is called."""
-    return f"{stem}.png" if number == 0 else f"{stem}-{number}.png"
+    return f"{stem}_color.png" if number == 0 else f"{stem}_color-{number}.png"
 
 
 def as_json(content: dict[str, Any], indent: int | None = None) -> bytes:

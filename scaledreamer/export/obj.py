@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64
 
 from scaledreamer.export.axes import to_y_up
 from scaledreamer.export.geometry import Surface, area_vectors
-from scaledreamer.export.gltf import encode_png
+from scaledreamer.export.gltf import encode_png, picture_name
 from scaledreamer.export.version import generator
 
 MATERIALS = 16
@@ -65,8 +65,9 @@ def encode_obj(mesh: Surface, name: str) -> dict[str, bytes]:
         pictures = {}
     else:
         start.append(lines("vt %.6f %.6f", mesh.uvs))
-        pictures = {f"{stem}.png": encode_png(mesh.texture)}
-        materials = [f"newmtl surface\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nd 1\nillum 1\nmap_Kd {stem}.png\n"]
+        picture = picture_name(stem, 0)
+        pictures = {picture: encode_png(mesh.texture)}
+        materials = [f"newmtl surface\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nd 1\nillum 1\nmap_Kd {picture}\n"]
         corners = np.repeat(mesh.faces + 1, 3, axis=1)
         faces = ["usemtl surface\n", lines("f %d/%d/%d %d/%d/%d %d/%d/%d", corners)]
     library = f"# {generator()}\n" + "\n".join(materials)
