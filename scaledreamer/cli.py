@@ -170,12 +170,16 @@ def serve(
     port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
     model: ModelOption = None,
     text_encoder: TextEncoderOption = None,
+    accelerator: Annotated[
+        str | None, typer.Option(help="eager, compile or tensorrt; what cannot be used runs eager and says why")
+    ] = None,
 ) -> None:
     """Answer POST /generate, and show a page to try it on."""
     from scaledreamer.server.main import serve as run
     from scaledreamer.server.settings import Settings
 
-    flags = {"host": host, "port": port, "model": model, "text_encoder": text_encoder}
+    flags = {"host": host, "port": port, "model": model, "text_encoder": text_encoder,
+             "accelerator": accelerator}  # fmt: skip
     given = {name: value for name, value in flags.items() if value is not None}
     raise SystemExit(run(Settings(**given)))  # type: ignore[arg-type]
 

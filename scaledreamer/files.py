@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -23,4 +24,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         partial.chmod(0o666 & ~umask)
         partial.replace(path)
     finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partials(path: Path) -> None:
+    """Remove what `atomic_path` has left beside a path, or in a folder, when its process was killed."""
+    folder, name = (path, "") if path.is_dir() else (path.parent, path.name)
+    for partial in folder.glob(f".{glob.escape(name)}*.partial"):
         partial.unlink(missing_ok=True)

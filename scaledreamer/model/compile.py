@@ -42,6 +42,9 @@ class Acceleration:
     used: Accelerator = "eager"
     reason: str | None = None
 
+    def __str__(self) -> str:
+        return self.used if self.reason is None else f"{self.used} ({self.asked} is not used: {self.reason})"
+
     def fall_back(self, reason: str) -> None:
         """Eager from now on; a process hears of the same reason once."""
         self.used, self.reason = "eager", reason

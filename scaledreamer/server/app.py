@@ -54,7 +54,7 @@ def create_app(
     model = model or read_model(settings.model)
 
     def open_generator(model: ModelFile) -> Process:
-        own = partial(Generating, str(model.path), settings.text_encoder, settings.device)
+        own = partial(Generating, str(model.path), settings.text_encoder, settings.device, settings.accelerator)
         return Process(generating or own, settings.threads)
 
     artifacts = Artifacts(settings.artifacts_url)

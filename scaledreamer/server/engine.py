@@ -91,9 +91,13 @@ class Engine:
                 self.failure = Failure("model-unavailable", str(error))
                 log.error("the model cannot be used: %s", error)
                 return False
-            self.loaded = answer
+            self.hear(answer)
             self.ready.add(number)
             return True
+
+    def hear(self, said: Any) -> None:
+        """What a process says of the model it holds."""
+        self.loaded = said
 
     async def take(self, most: int) -> list[Work]:
         """The next works, as many as wait already; one that is suspected of killing a process comes alone."""

@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scaledreamer.errors import EmptySurfaceError, PromptError, ScaleDreamerError
 from scaledreamer.server.lru import LRU
 from scaledreamer.server.models import read_model
 from scaledreamer.server.records import Failure
+
+if TYPE_CHECKING:
+    from scaledreamer.model.compile import Accelerator
 
 CANARY = "a red wooden barrel"
 EMBEDDINGS_BYTES = 64 * 1024 * 1024
@@ -47,22 +50,37 @@ class Made:
 class Generating:
     """One loaded pipeline. Answers Load with Loaded, and a list of FieldTasks with as many Made or Failure."""
 
-    def __init__(self, model: str | None, text_encoder: str | None, device: str) -> None:
+    def __init__(
+        self, model: str | None, text_encoder: str | None, device: str, accelerator: "Accelerator" = "eager"
+    ) -> None:
         from scaledreamer.pipeline import TextTo3D
 
-        self.pipe = TextTo3D.load(model, text_encoder=text_encoder, device=device)
+        self.pipe = TextTo3D.load(model, text_encoder=text_encoder, device=device, accelerator=accelerator)
         file = read_model(model)
         self.note = {"model": file.id, "model_sha256": file.sha256, "licence": file.licence}
         self.embeddings: LRU[Any] = LRU(EMBEDDINGS_BYTES)
+        self.told = self.loaded()
 
     def __call__(self, task: Load | Sequence[FieldTask], say: Callable[[Any], None]) -> Loaded | list[Made | Failure]:
-        return self.tried() if isinstance(task, Load) else self.make(task)
+        """Says Loaded anew when a part has fallen back since."""
+        if isinstance(task, Load):
+            return self.tried()
+        made = self.make(task)
+        if (loaded := self.loaded()) != self.told:
+            say(loaded)
+            self.told = loaded
+        return made
 
     def tried(self) -> Loaded:
         """After one generation: the first real job is neither slow nor the first to fail."""
         with suppress(EmptySurfaceError):  # a model need not know barrels; it ran
             self.pipe(CANARY, resolution=32)
-        return Loaded({})
+        self.told = self.loaded()
+        return self.told
+
+    def loaded(self) -> Loaded:
+        """What runs the parts of the pipeline by now."""
+        return Loaded({one.part: str(one) for one in self.pipe.acceleration})
 
     def make(self, tasks: Sequence[FieldTask]) -> list[Made | Failure]:
         """All fields in one pass; where that fails, one after the other, so that each gets its own answer."""

@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     model: str | None = None  # a name or a path; None is the bundled model
     text_encoder: str | None = None  # a Stable Diffusion folder, for models that read prompts with CLIP
     device: str = "cpu"
+    accelerator: Literal["eager", "compile", "tensorrt"] = "eager"  # eager also where the other cannot be used
     generators: Annotated[int, Field(ge=1, le=64)] = 1  # processes; each holds the model once
     mesh_processes: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=cores)
     threads: Annotated[int, Field(ge=1, le=256)] = 1  # of one process

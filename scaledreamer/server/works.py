@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scaledreamer.files import remove_partials
 from scaledreamer.server.artifacts import Artifacts
 from scaledreamer.server.engine import Engine, Executor, Open, Places, Watcher, Work
 from scaledreamer.server.finishing import FinishTask, Warm
@@ -201,7 +202,7 @@ class Works:
             while True:
                 batch = await engine.take(self.config.batch)
                 try:
-                    if not await self.generate(engine.processes[number], batch):
+                    if not await self.generate(engine, number, batch):
                         self.restart(engine.processes[number], "generator", "failed")
                         break
                     if self.too_large(engine.processes[number]):
@@ -218,14 +219,14 @@ class Works:
                 for work in await engine.take(1):
                     await self.fields_failed([work], engine.failure)
 
-    async def generate(self, process: Executor, batch: list[Work]) -> bool:
+    async def generate(self, engine: Engine, number: int, batch: list[Work]) -> bool:
         """Fields for a batch; False when the process died or hangs."""
         for watcher in self.watchers:
             watcher.batched(len(batch))
         tasks = [field_task(work, self.places) for work in batch]
         try:
             began = time.monotonic()
-            answers = await process.call(tasks, seconds=self.config.job_seconds)
+            answers = await engine.processes[number].call(tasks, engine.hear, self.config.job_seconds)
         except TimeoutError:
             failure = Failure("deadline-exceeded", f"stopped after {self.config.job_seconds:g} seconds")
             await self.fields_failed(batch, failure)
@@ -233,6 +234,7 @@ class Works:
         except ProcessDied as death:
             log.error("a generator process died with %d works in it; another one starts", len(batch))
             for work in batch:
+                remove_partials(self.places.field(work.field_key))
                 for one in self.in_flight.pop(work.field_key, [work]):
                     one.alone = True
                     await self.again(one, crashed=len(batch) == 1 and not death.idle)
@@ -304,13 +306,11 @@ class Works:
             work.process = None
         work.seconds += time.monotonic() - began
         if isinstance(answer, Failure):
-            shutil.rmtree(folder, ignore_errors=True)
             await self.failed(work, answer)
             return
         try:
             await asyncio.to_thread(self.artifacts.put, work.wanted.asset_key, folder)
         except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
             await self.failed(work, failure_of(error))
             return
         await self.succeeded(work, answer)
@@ -345,6 +345,8 @@ class Works:
         jobs = list(work.jobs)
         if self.by_key.get(work.wanted.asset_key) is work:  # and not one that was asked for after this was canceled
             del self.by_key[work.wanted.asset_key]
+            if isinstance(result, Failure):  # what was made of it
+                shutil.rmtree(self.places.work / work.wanted.asset_key, ignore_errors=True)
         for job in jobs:
             self.of_job.pop(job, None)
         self.leave(work)

@@ -14,10 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from scaledreamer.model import compile as compiling
 from scaledreamer.model.accelerated import EXAMPLES, AcceleratedTriplanes, PlanesNetwork, accelerate_pipeline
-from scaledreamer.model.clip_text import CLIPText
+from scaledreamer.model.clip_text import CLIPNetwork, CLIPText
 from scaledreamer.model.compile import (
     MAX_BATCH,
     Accelerated,
@@ -168,6 +169,20 @@ class TestExport:
                 planes = program.module()(torch.empty(prompts, 77, 1024), torch.empty(prompts, 1024))
                 assert planes.shape == (prompts, 3, 32, 64, 64)
         assert sum(parameter.numel() for parameter in program.parameters()) > 100_000_000
+
+    @pytest.mark.slow
+    @torch.no_grad()
+    def test_the_text_encoder_of_stable_diffusion_2_1_on_fake_tensors(self) -> None:
+        size = CLIPTextConfig(
+            vocab_size=49408, hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16,
+            max_position_embeddings=77, hidden_act="gelu",
+        )  # fmt: skip
+        with FakeTensorMode():
+            program = exported(CLIPNetwork(CLIPTextModel(size).eval()), [torch.zeros(2, 77, dtype=torch.int64)])
+            for prompts in (1, MAX_BATCH):
+                tokens, pooled = program.module()(torch.zeros(prompts, 77, dtype=torch.int64))
+                assert tokens.shape == (prompts, 77, 1024) and pooled.shape == (prompts, 1024)
+        assert sum(parameter.numel() for parameter in program.parameters()) > 300_000_000
 
     def test_a_larger_batch_is_outside_the_export(self) -> None:
         with pytest.raises(AssertionError, match="<= 16"):
