@@ -177,6 +177,18 @@ class TestInstall:
         lower = re.search(r">=([\d.]+)", core)
         assert lower and f"{pinned.pop()}.".startswith(f"{lower.group(1)}.")
 
+    def test_the_compose_example_names_settings_and_a_target_that_exist(self) -> None:
+        from scaledreamer.server.settings import Settings
+
+        text = (ROOT / "compose.yaml").read_text()
+        server = yaml.safe_load(text)["services"]["server"]
+        assert {name.lower() for name in re.findall(r"SCALEDREAMER_(\w+)", text)} <= set(Settings.model_fields)
+        assert f" AS {server['build']['target']}" in self.DOCKERFILE and server["read_only"]
+        (volume,) = server["volumes"]
+        assert f"VOLUME {volume.split(':')[1]}" in self.DOCKERFILE
+        grace = float(server["stop_grace_period"].removesuffix("s"))
+        assert grace > Settings.model_fields["drain_seconds"].default
+
     def test_makefile_and_dockerfile_take_the_cpu_build_from_the_same_index(self) -> None:
         made = re.search(r"^TORCH_INDEX \?= (\S+)$", self.MAKEFILE, re.MULTILINE)
         imaged = re.search(r"^ARG TORCH_INDEX=(\S+)$", self.DOCKERFILE, re.MULTILINE)
