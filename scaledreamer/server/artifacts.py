@@ -4,6 +4,7 @@ Files lie under the key of their work. The database says which keys are whole (d
 be atomic on stores that cannot rename; a local folder is moved into place all the same.
 """
 
+import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,14 +25,24 @@ class Artifacts:
         self.files.makedirs(self.root, exist_ok=True)
 
     def put(self, key: str, folder: Path) -> None:
-        """Move the files of a folder to their place; what lay there is replaced."""
+        """Move the files of a folder to their place, all or none; what lay there is replaced."""
         target = self._place(key)
         self.delete(key)
         if self.local:
-            shutil.move(folder, target)
-            return
-        for path in sorted(folder.iterdir()):
-            self.files.put_file(str(path), f"{target}/{path.name}")
+            try:
+                folder.rename(target)
+                return
+            except OSError as error:
+                if error.errno != errno.EXDEV:  # another disk
+                    raise
+        try:
+            if self.local:
+                Path(target).mkdir()
+            for path in sorted(folder.iterdir()):
+                self.files.put_file(str(path), f"{target}/{path.name}")
+        except BaseException:
+            self.delete(key)
+            raise
         shutil.rmtree(folder, ignore_errors=True)
 
     def path(self, key: str, name: str) -> Path | None:

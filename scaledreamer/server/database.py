@@ -8,7 +8,7 @@ from pathlib import Path
 from scaledreamer.errors import ConfigError
 
 FILE = "scaledreamer.db"  # in the data folder
-BUSY_SECONDS = 5.0  # how long a statement waits for a lock that another process holds
+BUSY_SECONDS = 1.0  # how long a statement waits for a lock that another process holds; all others wait behind it
 
 # One string a version; a released one is never edited. `PRAGMA user_version` counts those that have run.
 MIGRATIONS = (
@@ -117,8 +117,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:  # a full disk has rolled back already
             connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")

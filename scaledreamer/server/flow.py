@@ -5,6 +5,7 @@ import logging
 import shutil
 from dataclasses import replace
 
+from scaledreamer.files import remove_partials
 from scaledreamer.server.artifacts import Artifacts
 from scaledreamer.server.engine import Open, Places
 from scaledreamer.server.ledger import Ledger
@@ -38,6 +39,7 @@ class Flow:
         shutil.rmtree(self.places.work, ignore_errors=True)
         for folder in (self.places.work, self.places.fields):
             folder.mkdir(parents=True, exist_ok=True)
+        remove_partials(self.places.fields)
         for record in await self.ledger.ask(self.ledger.store.recover):
             self.works.add(await self.renamed(record))
         self.works.start()
@@ -104,17 +106,20 @@ class Flow:
         return record, new
 
     async def cancel(self, job: str) -> Record | None:
-        """End a job now, wherever it is; one that has ended stays as it is."""
-        record = await self.ledger.insist(self.ledger.store.cancel, job)
+        """End a job now, wherever it is; one that has ended stays as it is.
+
+        Like `delete` it raises sqlite3.OperationalError when the store cannot be used now; then nothing has happened.
+        """
+        record = await self.ledger.ask(self.ledger.store.cancel, job)
         self.works.drop(job)
         self.ledger.notify([job])
         return record
 
     async def delete(self, job: str) -> None:
         """Cancel a job, and forget it and what it alone showed."""
-        store, record = self.ledger.store, await self.ledger.get(job)
+        record = await self.ledger.get(job)
+        await self.ledger.ask(self.ledger.store.delete, job)
         self.works.drop(job)
-        await self.ledger.insist(store.delete, job)
         if record is not None:
             await self.works.clear(record.wanted)
         self.ledger.notify([job])

@@ -68,19 +68,20 @@ async def get_job(request: Request, job: JobId, context: ContextOf, owner: Owner
 
 
 @router.post("/{job}/cancel", summary="Cancel a job", response_model=Job,
-             responses={200: TO_JOB, **problems(401, 403, 404, 503)})  # fmt: skip
+             responses={200: TO_JOB, **problems(401, 403, 404, 503, 507)})  # fmt: skip
 async def cancel_job(request: Request, job: JobId, context: ContextOf, owner: OwnerOf) -> Job:
     """Also while it runs; a job that has ended stays as it is."""
     record = await context.find(job, owner)
-    return context.view(await context.flow.cancel(job) or record, str(request.base_url))
+    ended = await guarded(context.flow.cancel(job))
+    return context.view(ended or record, str(request.base_url))
 
 
 @router.delete("/{job}", summary="Delete a job", status_code=204, response_class=Response,
-               responses=problems(401, 403, 404, 503))  # fmt: skip
+               responses=problems(401, 403, 404, 503, 507))  # fmt: skip
 async def delete_job(job: JobId, context: ContextOf, owner: OwnerOf) -> Response:
     """Cancels it if it runs, and erases its prompt and what no other job shows."""
     await context.find(job, owner)
-    await context.flow.delete(job)
+    await guarded(context.flow.delete(job))
     return Response(status_code=204)
 
 

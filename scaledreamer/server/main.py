@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,7 @@ import uvicorn
 from scaledreamer.errors import ConfigError, ScaleDreamerError
 from scaledreamer.server.app import create_app
 from scaledreamer.server.auth import is_loopback
-from scaledreamer.server.database import FILE, connect
+from scaledreamer.server.database import FILE, connect, transaction
 from scaledreamer.server.keys import list_keys
 from scaledreamer.server.logs import configure
 from scaledreamer.server.settings import Settings
@@ -23,6 +24,7 @@ def serve(settings: Settings | None = None) -> int:
     configure(settings.log_level, settings.log_lines)
     try:
         check_writable(settings.data)
+        check_store(settings.data / FILE)
         check_keys(settings)
         listener = bind(settings.host, settings.port)
     except (ScaleDreamerError, OSError) as error:
@@ -67,6 +69,16 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(f"cannot write to {folder}: {error.strerror}; set SCALEDREAMER_DATA to another folder") from error
+
+
+def check_store(path: Path) -> None:
+    """Raise an OSError where jobs cannot be noted: a file that is no database, is read-only, or is locked."""
+    try:
+        with closing(connect(path)) as connection, transaction(connection):
+            pass
+    except sqlite3.Error as error:
+        detail = "; end the program that holds it, make it writable, or set SCALEDREAMER_DATA to another folder"
+        raise OSError(f"cannot use the job store {path}: {error}{detail}") from error
 
 
 def check_keys(settings: Settings) -> None:

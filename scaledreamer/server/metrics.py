@@ -6,6 +6,7 @@ import time
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from scaledreamer.server.context import guarded
 from scaledreamer.server.engine import Watcher, Work
 from scaledreamer.server.flow import Flow
 from scaledreamer.server.records import STATUSES, Failure, Outcome
@@ -94,6 +95,6 @@ def install(app: FastAPI, metrics: Metrics, flow: Flow) -> None:
     """`GET /metrics`."""
 
     async def show(_: Request) -> Response:
-        return Response(await metrics.text(flow), media_type=CONTENT_TYPE_LATEST)
+        return Response(await guarded(metrics.text(flow)), media_type=CONTENT_TYPE_LATEST)
 
     app.add_route("/metrics", show, methods=["GET"], include_in_schema=False)

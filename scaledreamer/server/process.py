@@ -95,7 +95,7 @@ class Process:
                     post(tell, value)
                 else:
                     return post(settle, value if kind == "answer" else None, None if kind == "answer" else value)
-        except (EOFError, OSError, ValueError):
+        except Exception:  # the end of the pipe, or half a message
             post(settle, None, ProcessDied())
 
     def kill(self) -> None:
@@ -105,8 +105,7 @@ class Process:
                 self.process.kill()
             else:
                 os.killpg(self.pid, signal.SIGKILL)
-        self.process.kill()
-        self.pipe.close()
+        self.process.kill()  # its end of the pipe closes, and with that `_talk` lets go of ours
         threading.Thread(target=self.process.join, daemon=True).start()  # no zombie stays
 
     def restart(self) -> None:

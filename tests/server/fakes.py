@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scaledreamer.errors import EmptySurfaceError, ModelFileError, PromptError
+from scaledreamer.files import atomic_path
 from scaledreamer.server.finishing import FinishTask, Warm, describe, write_zip
 from scaledreamer.server.generating import FieldTask, Load, Loaded, Made, failure_of
 from scaledreamer.server.models import ModelFile
@@ -49,7 +51,8 @@ class FakeGenerating:
         for one in task:
             try:
                 trouble(one.prompt, "field")
-                one.path.write_text(one.prompt)
+                with atomic_path(one.path) as partial:
+                    partial.write_text(one.prompt)
                 answers.append(Made(("the last words were not read",) if len(one.prompt.split()) > 20 else ()))
             except Exception as error:
                 answers.append(failure_of(error))
@@ -70,6 +73,7 @@ class FakeFinishing:
 
     def finish(self, task: FinishTask, say: Say) -> Outcome:
         say(("extract", 0.1))
+        shutil.rmtree(task.folder, ignore_errors=True)
         task.folder.mkdir(parents=True)
         files: list[StoredFile] = []
         for suffix in task.formats:
