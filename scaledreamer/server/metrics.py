@@ -12,6 +12,7 @@ from scaledreamer.server.flow import Flow
 from scaledreamer.server.records import STATUSES, Failure, Outcome
 
 LAG_EVERY = 0.1  # seconds between looks at the event loop
+LAG_BUCKETS = (0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.3, 1, 3)
 STAGE_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 REQUEST_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 
@@ -49,7 +50,7 @@ class Metrics(Watcher):
             registry=registry,
         )
         self.lag = Histogram(
-            named("event_loop_lag_seconds"), "How late the event loop is", buckets=REQUEST_BUCKETS, registry=registry
+            named("event_loop_lag_seconds"), "How late the event loop is", buckets=LAG_BUCKETS, registry=registry
         )
 
     def ended(self, work: Work, result: Outcome | Failure) -> None:

@@ -24,7 +24,7 @@ from tests.server.fakes import MODEL, FakeFinishing, FakeGenerating, Say
 
 ROOT = Path(__file__).resolve().parents[2]
 HALF = 0.02  # seconds that a file is half there
-LONGEST = 180.0  # seconds until a server is ready, on the slowest machine
+LONGEST = 400.0  # seconds until a server is ready, on the slowest machine
 PROCESSES = 2  # for meshes
 
 
@@ -90,7 +90,7 @@ class Program:
             self.process = subprocess.Popen(self.command, env=self.environment, stdout=log, stderr=log)
         while not self.ready():
             assert self.process.poll() is None and time.monotonic() - began < LONGEST, self.log.read_text()[-2000:]
-            time.sleep(0.02)
+            time.sleep(0.05)
         return time.monotonic() - began
 
     def ready(self) -> bool:
