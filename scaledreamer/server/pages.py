@@ -8,12 +8,13 @@ from starlette.staticfiles import StaticFiles
 
 WEB = Path(__file__).parent / "web"
 # The least that model-viewer runs under without a complaint: it compiles WebAssembly when it loads ('wasm-unsafe-eval'
-# allows no eval of JavaScript), styles its shadow tree with <style> elements, and reads textures through blobs.
+# allows no eval of JavaScript), has one <style> element in its shadow tree, and reads textures through blobs.
+MODEL_VIEWER_STYLE = "'sha256-PXtZZkJMMyc18o/DN1ZEFOJ2qEGq95IQbVaJFMOXOb0='"  # a browser that meets another names it
 POLICY = "; ".join(
     [
         "default-src 'none'",
         "script-src 'self' 'wasm-unsafe-eval'",
-        "style-src 'self' 'unsafe-inline'",
+        f"style-src 'self' {MODEL_VIEWER_STYLE}",
         "img-src 'self' blob:",
         "connect-src 'self' blob:",
         "base-uri 'none'",

@@ -1,165 +1,161 @@
-// The playground: start a job, follow it, show the mesh. It uses the public API and nothing else.
-const $ = (id) => document.getElementById(id);
-const form = $("form"), prompt = $("prompt"), viewer = $("viewer");
-const sizes = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
-const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-// Addresses in a job are absolute; only the path is used, so the page also works behind a proxy.
-const local = (address) => new URL(address, location.href).pathname;
+// The playground: start a job or open the one of the address, follow it, show the mesh. It uses the public API only.
+import { addressOf, ask, local, post, Problem } from "/web/api.js";
+import { $ } from "/web/dom.js";
+import * as downloads from "/web/downloads.js";
+import { ended, follow } from "/web/follow.js";
+import * as form from "/web/form.js";
+import { watch } from "/web/health.js";
+import * as history from "/web/history.js";
+import { complain, settle } from "/web/problems.js";
+import { write } from "/web/snippets.js";
+import { drawStages, saying, timing } from "/web/stages.js";
+import * as unlock from "/web/unlock.js";
+import * as viewer from "/web/viewer.js";
 
-class Problem extends Error {
-  constructor(title, detail) { super(detail || title); this.title = title; }
+const current = () => new URL(location.href).searchParams.get("job");
+const refresh = () => history.refresh(current);
+const quietly = () => refresh().catch(() => {}); // the badge says when the server is gone
+let watched = new AbortController(); // ends when another job is shown
+let ticking = null;
+let denied = null; // what is tried again when there is a key
+
+function draw(job, lost = false) {
+  const words = saying(job, lost);
+  $("job").hidden = false;
+  $("title").textContent = history.naming(job);
+  if ($("status").textContent !== words) $("status").textContent = words;
+  $("progress").hidden = ended(job);
+  $("progress").value = job.progress;
+  const leaving = ended(job) && document.activeElement === $("cancel");
+  $("cancel").hidden = ended(job);
+  if (leaving) $("prompt").focus();
+  drawStages(job);
+  clearInterval(ticking);
+  const tick = () => { $("clock").textContent = timing(job); };
+  if (!ended(job)) ticking = setInterval(tick, 100);
+  tick();
 }
 
-// A server with keys wants one of every request; a page cannot add it to a link, so files come as blobs then.
-const KEY = "scaledreamer-key";
-const key = () => sessionStorage.getItem(KEY);
+function blank() {
+  clearInterval(ticking);
+  document.title = "ScaleDreamer — text to 3D";
+  $("job").hidden = true;
+  downloads.withdraw();
+  viewer.clear("Your mesh appears here.");
+}
 
-async function reach(path, options = {}) {
-  let answer;
+async function show(job, signal) {
   try {
-    answer = await fetch(path, { ...options, headers: { ...options.headers, ...(key() && { authorization: `Bearer ${key()}` }) } });
-  } catch {
-    throw new Problem("The server does not answer", "Is it still running? Start it again with: scaledreamer serve");
-  }
-  if (answer.status === 401) {
-    sessionStorage.removeItem(KEY);
-    $("unlock").hidden = false;
-    $("key").focus();
-  }
-  if (!answer.ok) {
-    const body = await answer.json().catch(() => ({}));
-    throw new Problem(body.title || `HTTP ${answer.status}`, body.detail);
-  }
-  return answer;
-}
-
-const ask = async (path, options) => (await reach(path, options)).json();
-const content = async (path) => (key() ? URL.createObjectURL(await (await reach(path)).blob()) : path);
-
-const STAGES = {
-  generate: "Generating", extract: "Extracting the surface", clean: "Cleaning", simplify: "Simplifying",
-  lods: "Making levels of detail", collision: "Making the hull", texture: "Baking the texture", export: "Writing files",
-};
-
-function words(job, seconds) {
-  const time = `${seconds.toFixed(1)} s`;
-  if (job.status === "queued") return job.queue_position > 1 ? `Waiting, ${job.queue_position - 1} before you · ${time}` : `Waiting · ${time}`;
-  return `${STAGES[job.stage] || job.stage} · ${time}`;
-}
-
-async function follow(job, begin) {
-  for (let wait = 150; job.status === "queued" || job.status === "running"; wait = Math.min(wait * 1.3, 1000)) {
-    $("progress").value = job.progress;
-    $("status").textContent = words(job, (performance.now() - begin) / 1000);
-    await pause(wait);
-    job = await ask(local(job.links.self));
-  }
-  if (job.status !== "succeeded") throw new Problem(job.error?.title || `The job is ${job.status}`, job.error?.detail);
-  return job;
-}
-
-function size(bytes) {
-  return bytes < 1e6 ? `${sizes.format(bytes / 1e3)} kB` : `${sizes.format(bytes / 1e6)} MB`;
-}
-
-function offer(files) {
-  const links = files.filter((file) => file.role === "mesh" || file.role === "bundle").map((file) => {
-    const link = document.createElement("a"), note = document.createElement("small");
-    link.href = local(file.url);
-    link.download = file.name;
-    link.addEventListener("click", async (event) => {
-      if (!key() || link.href.startsWith("blob:")) return;
-      event.preventDefault();
-      try {
-        link.href = await content(local(file.url));
-        link.click();
-      } catch (problem) {
-        complain(problem);
-      }
-    });
-    note.textContent = size(file.bytes);
-    link.append(`${file.format.toUpperCase()} `, note);
-    return link;
-  });
-  $("downloads").replaceChildren(...links);
-  $("downloads").hidden = false;
-}
-
-function shown(address) {
-  return new Promise((resolve, reject) => {
-    const done = (event) => {
-      viewer.removeEventListener("load", done);
-      viewer.removeEventListener("error", done);
-      if (event.type === "load") resolve();
-      else reject(new Problem("The mesh cannot be shown here", "This browser could not draw it; the downloads work."));
-    };
-    viewer.addEventListener("load", done);
-    viewer.addEventListener("error", done);
-    viewer.src = address;
-  });
-}
-
-function complain(problem) {
-  const title = document.createElement("strong");
-  title.textContent = problem.title || "Something went wrong";
-  $("error").replaceChildren(title, problem.message);
-  $("error").hidden = false;
-  $("status").textContent = "";
-}
-
-async function generate() {
-  const begin = performance.now();
-  const request = { prompt: prompt.value, resolution: Number($("resolution").value), formats: ["glb", "obj"] };
-  $("generate").disabled = true;
-  $("error").hidden = $("downloads").hidden = true;
-  $("progress").hidden = false;
-  $("progress").value = 0;
-  $("status").textContent = "Sending…";
-  try {
-    const headers = { "content-type": "application/json" };
-    const job = await follow(await ask("/v1/jobs", { method: "POST", headers, body: JSON.stringify(request) }), begin);
-    offer(job.files);
-    viewer.alt = `3D mesh: ${job.prompt}`;
-    $("empty").hidden = true;
-    $("facts").textContent = `${job.report.levels[0].facts.faces.toLocaleString()} faces · ${job.report.size.extent_m.map((side) => side.toFixed(2)).join(" × ")} m · ${job.model}`;
-    $("facts").hidden = false;
-    $("status").textContent = [`Done in ${((performance.now() - begin) / 1000).toFixed(1)} s.`, ...job.warnings].join(" ");
-    await shown(await content(local(job.files.find((file) => file.role === "mesh" && file.format === "glb").url)));
+    downloads.offer(job, (format) => derive(job, format), complain);
+    await viewer.show(job);
   } catch (problem) {
-    complain(problem);
-  } finally {
-    $("progress").hidden = true;
-    $("generate").disabled = false;
+    if (signal.aborted) return;
+    const now = await ask(local(job.links.self), { signal }); // its files may be gone
+    if (now.status === "expired") return finish(now, signal);
+    throw problem;
   }
 }
 
-function command() {
-  const body = JSON.stringify({ prompt: prompt.value }).replaceAll("'", "'\\''");
-  $("curl").textContent = `curl -X POST ${location.origin}/generate -d '${body}'`;
-}
-
-async function watch() {
-  for (;;) {
-    const answer = await fetch("/health/ready").catch(() => null);
-    $("ready").textContent = answer?.ok ? "ready" : answer ? "loading the model…" : "offline";
-    await pause(answer?.ok ? 15000 : 1000);
+async function finish(job, signal) {
+  draw(job);
+  const repeat = () => start(form.again(job));
+  if (job.status === "succeeded") {
+    if (job.warnings.length) $("clock").textContent += ` · ${job.warnings.join(" · ")}`;
+    return show(job, signal);
+  }
+  downloads.withdraw();
+  viewer.clear({ failed: "No mesh: the job failed.", expired: "The mesh has been removed." }[job.status] || "No mesh: the job was canceled.");
+  if (job.status === "expired") {
+    complain(new Problem("The files of this job have been removed", "They are kept for a time only. Generate them again."), "Generate again", repeat);
+  } else if (job.status === "failed") {
+    complain(new Problem(job.error.title, job.error.detail), "Try again", repeat);
   }
 }
 
-$("unlock").addEventListener("submit", (event) => {
+// Show the job that `get(signal)` brings, in place of what is shown.
+async function present(get, repeat) {
+  watched.abort();
+  const { signal } = (watched = new AbortController());
+  settle();
+  denied = null;
+  try {
+    const job = await get(signal);
+    signal.throwIfAborted();
+    document.title = `${job.prompt} — ScaleDreamer`;
+    if (!ended(job)) {
+      downloads.withdraw();
+      if (!job.links.parent) viewer.clear("The mesh appears here when it is ready.");
+    }
+    draw(job);
+    quietly();
+    await finish(ended(job) ? job : await follow(job, signal, draw), signal);
+    quietly();
+    return job.status;
+  } catch (problem) {
+    if (signal.aborted) return null;
+    if (problem.status === 401) denied = repeat;
+    const passes = !problem.status || problem.status === 429 || problem.status >= 500;
+    complain(problem, "Try again", passes ? repeat : null);
+    return null;
+  }
+}
+
+function visit(id) {
+  if (current() !== id) window.history.pushState(null, "", history.linkTo(id));
+}
+
+const open = () => present(async (signal) => {
+  blank();
+  const job = await ask(addressOf(current()), { signal });
+  form.fill(job);
+  return job;
+}, open);
+
+function create(path, body) {
+  return present(async (signal) => {
+    const job = await post(path, body, signal);
+    visit(job.id);
+    return job;
+  }, () => create(path, body));
+}
+
+const start = (request) => create("/v1/jobs", request);
+
+// The same field with one format more: a job of its own, which has all files.
+async function derive(job, format) {
+  const made = await create(local(job.links.exports), { formats: [...job.request.formats, format] });
+  if (made === "succeeded") downloads.present(format);
+}
+
+function route() {
+  if (current()) return open();
+  watched.abort();
+  settle();
+  blank();
+  return quietly();
+}
+
+$("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(KEY, $("key").value.trim());
-  $("key").value = "";
-  $("unlock").hidden = true;
-  form.requestSubmit();
+  start(form.wanted());
 });
-form.addEventListener("submit", (event) => { event.preventDefault(); if (!$("generate").disabled) generate(); });
-prompt.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); form.requestSubmit(); }
+$("cancel").addEventListener("click", () => post(`${addressOf(current())}/cancel`).catch((problem) => complain(problem)));
+$("new").addEventListener("click", (event) => {
+  event.preventDefault();
+  window.history.pushState(null, "", "/");
+  route();
+  $("prompt").focus();
+  $("prompt").select();
 });
-prompt.addEventListener("input", command);
-for (const example of document.querySelectorAll(".examples button")) {
-  example.addEventListener("click", () => { prompt.value = example.textContent; command(); form.requestSubmit(); });
-}
-command();
-watch();
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !downloads.close()) settle();
+});
+window.addEventListener("popstate", route);
+history.listen((id) => { visit(id); open(); }, current);
+unlock.listen(() => {
+  settle();
+  write();
+  refresh().then(() => denied?.(), (problem) => complain(problem));
+});
+route();
+watch(quietly);
