@@ -1,13 +1,16 @@
 """Workers die, hang and fail to load; the server stays."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.server.fakes import SLOW, DiesOnce, MissingModel
+from scaledreamer.server.generating import FieldTask, Load, Loaded, Made
+from scaledreamer.server.records import Failure
+from tests.server.chaos import HalfFinishing
+from tests.server.fakes import SLOW, DiesOnce, FakeGenerating, MissingModel, Say
 from tests.server.running import finished, running, wait_ready
 from tests.server.test_requests import check_problem
 
@@ -29,6 +32,27 @@ def test_a_job_that_crashes_two_processes_fails_and_the_next_one_works(client: h
     assert job["status"] == "failed" and job["error"]["code"] == "worker-crashed"  # type: ignore[index]
     assert finished(client, after.headers["location"])["status"] == "succeeded"
     wait_ready(client)
+
+
+class HalfField(FakeGenerating):
+    """Every field leaves what a process that was killed in the middle of a file leaves."""
+
+    def __call__(self, task: Load | Sequence[FieldTask], say: Say) -> Loaded | list[Made | Failure]:
+        for one in () if isinstance(task, Load) else task:
+            one.path.with_name(f".{one.path.name}.half.partial").touch()
+        return super().__call__(task, say)
+
+
+def test_processes_that_die_leave_nothing_half_made(tmp_path: Path) -> None:
+    with running(tmp_path, HalfField, finishing=HalfFinishing) as client:
+        for crash in ("crash", "crash while meshing"):
+            job = client.post("/v1/jobs", json={"prompt": crash, **SMALL}).headers["location"]
+            assert finished(client, job)["error"]["code"] == "worker-crashed"  # type: ignore[index]
+        fields = [path.name for path in (tmp_path / "fields").iterdir()]
+        assert len(fields) == 2 and sorted(fields)[0].endswith(".half.partial"), "only of the one that did not die"
+        assert not list((tmp_path / "work").iterdir()) and not list((tmp_path / "artifacts").iterdir())
+    with running(tmp_path) as client:
+        assert len(list((tmp_path / "fields").iterdir())) == 1, "the next start removes the rest"
 
 
 def test_a_crash_is_a_500_at_the_synchronous_door(client: httpx.Client) -> None:
