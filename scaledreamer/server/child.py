@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
@@ -27,7 +28,7 @@ def run(pipe: Connection, factory: Factory, threads: int) -> None:
     while True:
         try:
             task = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):  # the parent has gone
             return
         try:
             if handler is None:
@@ -35,7 +36,8 @@ def run(pipe: Connection, factory: Factory, threads: int) -> None:
             answer: tuple[str, Any] = "answer", handler(task, lambda said: pipe.send(("said", said)))
         except Exception as error:
             answer = "error", plain(error)
-        pipe.send(answer)
+        with suppress(OSError):
+            pipe.send(answer)
 
 
 def plain(error: Exception) -> Exception:

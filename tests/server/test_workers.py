@@ -1,5 +1,6 @@
 """Workers die, hang and fail to load; the server stays."""
 
+import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from scaledreamer.server import child
 from scaledreamer.server.generating import FieldTask, Load, Loaded, Made
 from scaledreamer.server.records import Failure
 from tests.server.chaos import HalfFinishing
@@ -53,6 +55,18 @@ def test_processes_that_die_leave_nothing_half_made(tmp_path: Path) -> None:
         assert not list((tmp_path / "work").iterdir()) and not list((tmp_path / "artifacts").iterdir())
     with running(tmp_path) as client:
         assert len(list((tmp_path / "fields").iterdir())) == 1, "the next start removes the rest"
+
+
+def test_a_process_ends_quietly_when_its_parent_is_killed_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    ours.send("task")
+
+    def killed(task: object, say: Say) -> None:
+        say("half")
+        ours.close()  # with something unread in it
+
+    monkeypatch.setattr(child, "prepare", lambda threads: None)
+    child.run(theirs, lambda: killed, 1)
 
 
 def test_a_crash_is_a_500_at_the_synchronous_door(client: httpx.Client) -> None:
