@@ -1,8 +1,9 @@
 """What every route needs: the settings, the flow, and how a job is shown."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request, Response
@@ -28,6 +29,7 @@ class Context:
     flow: Flow
     artifacts: Artifacts
     admission: Admission
+    streams: Counter[str] = field(default_factory=Counter)  # of events that are open, of each key
 
     def view(self, record: Record, base: str) -> Job:
         """The job as a client sees it."""

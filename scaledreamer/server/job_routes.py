@@ -86,7 +86,7 @@ async def delete_job(job: JobId, context: ContextOf, owner: OwnerOf) -> Response
 
 
 @router.get("/{job}/events", summary="What happens to a job", response_class=StreamingResponse,
-            responses={200: {"content": {"text/event-stream": EVENTS}}, **problems(401, 403, 404, 422, 503)},
+            responses={200: {"content": {"text/event-stream": EVENTS}}, **problems(401, 403, 404, 422, 429, 503)},
             openapi_extra=headers_of("Last-Event-ID"))  # fmt: skip
 async def get_events(request: Request, job: JobId, context: ContextOf, owner: OwnerOf) -> Response:
     """Server-sent events until it has ended; `Last-Event-ID` goes on after that event."""
@@ -95,8 +95,21 @@ async def get_events(request: Request, job: JobId, context: ContextOf, owner: Ow
     if not (last.isascii() and last.isdigit() and len(last) < 10):
         detail = f"Last-Event-ID {last!r:.40} is no number of an event"
         raise ProblemError("invalid-request", detail, errors=[FieldFault(field="last-event-id", detail=detail)])
+    if context.streams[owner] >= (most := context.settings.max_streams):
+        detail = f"{most} streams of this key are open, and that is the limit; close some, or ask with Prefer: wait"
+        raise ProblemError("too-many-in-flight", detail, headers={"retry-after": "5"})
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(stream(context, job, int(last)), 200, headers, "text/event-stream")
+    return StreamingResponse(counted(context, owner, job, int(last)), 200, headers, "text/event-stream")
+
+
+async def counted(context: Context, owner: str, job: str, after: int) -> AsyncIterator[str]:
+    """A stream that its key is charged with as long as it is open."""
+    context.streams[owner] += 1
+    try:
+        async for text in stream(context, job, after):
+            yield text
+    finally:
+        context.streams[owner] -= 1
 
 
 async def stream(context: Context, job: str, after: int) -> AsyncIterator[str]:

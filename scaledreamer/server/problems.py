@@ -37,7 +37,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid-prompt": (422, "The prompt cannot be used"),
     "empty-mesh": (422, "The model made no surface for this prompt"),
     "rate-limited": (429, "Too many requests with this key"),
-    "too-many-in-flight": (429, "Too many jobs of this key have not ended"),
+    "too-many-in-flight": (429, "Too many jobs or streams of this key have not ended"),
     "model-changed": (409, "The model that this needs is not loaded any more"),
     "internal-error": (500, "The server failed"),
     "generation-failed": (500, "The generation failed"),

@@ -261,6 +261,18 @@ class TestEvents:
             assert next(answer.iter_lines()) == "retry: 1000"
         server.done(job)
 
+    def test_a_key_has_so_many_open_and_no_more(self, tmp_path: Path) -> None:
+        with served(tmp_path, max_streams=1) as server:
+            job = server.start("a slow ball that is watched")
+            address = job["links"]["events"]
+            with server.client.stream("GET", address) as answer:
+                lines = answer.iter_lines()
+                assert next(lines) == "retry: 1000"
+                problem = check_problem(server.client.get(address), 429, "too-many-in-flight")
+                assert "1 streams" in problem["detail"]
+            server.done(job)
+            assert server.kinds(job)[-1] == "succeeded", "the stream that was left counts no more"
+
 
 class TestExports:
     def test_another_format_comes_from_the_kept_field(self, server: Served) -> None:
