@@ -75,6 +75,24 @@ def nearest_shape(found: Measured) -> tuple[str, str]:
     return names[int((both / either).argmax())]
 
 
+@cache
+def true_views() -> Bool[Tensor, "K V H W"]:
+    """The silhouettes of every kind and size, in the order of `true_shapes`."""
+    return torch.stack([true_measures(Prop(kind, "red", size)).silhouette for kind, size in true_shapes()[0]])
+
+
+def views_found(found: Measured, prop: Prop) -> float:
+    """R@1 as the paper takes it, with true silhouettes for captions: the share of views that fit their own shape best.
+
+    Each view of what was found is compared with the same view of every true kind and size by IoU.
+    """
+    views, own = true_views(), true_shapes()[0].index((prop.kind, prop.size))
+    both = (views & found.silhouette).flatten(2).sum(2)
+    either = (views | found.silhouette).flatten(2).sum(2)
+    best, which = (both / either.clamp(min=1)).max(0)
+    return float(((which == own) & (best > 0)).float().mean())
+
+
 def color_found(found: Measured, prop: Prop) -> float:
     """1 where, of all main colours on the true shape, the one that was asked for fits best."""
     if len(found.points) == 0:
@@ -93,10 +111,11 @@ def color_found(found: Measured, prop: Prop) -> float:
 
 def score(found: Measured, prop: Prop) -> Row:
     """Every number of one answer: distances, and whether the nearest of all truths is the one that was asked for."""
-    kind, size = nearest_shape(found)
+    kind, size = nearest_shape(found) if found.occupied.any() else ("", "")
     return compare(found, true_measures(prop)) | {
         "kind_r1": float(kind == prop.kind),
         "shape_r1": float((kind, size) == (prop.kind, prop.size)),
+        "view_r1": views_found(found, prop),
         "color_r1": color_found(found, prop),
     }
 

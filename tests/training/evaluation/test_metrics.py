@@ -40,7 +40,7 @@ class Nothing(Field):
 def test_the_truth_scores_perfectly() -> None:
     row = score(measure(truth(Prop("mushroom", "red"))), Prop("mushroom", "red"))
     assert row["volumetric_iou"] == row["silhouette_iou"] == row["f_score"] == 1
-    assert row["kind_r1"] == row["shape_r1"] == row["color_r1"] == 1
+    assert row["kind_r1"] == row["shape_r1"] == row["view_r1"] == row["color_r1"] == 1
     assert row["chamfer"] < 1e-6 and row["color_error"] < 1e-6
 
 
@@ -55,12 +55,19 @@ def test_a_wrong_colour_is_measured_and_retrieved_as_wrong() -> None:
 
 def test_a_wrong_size_is_retrieved_as_wrong() -> None:
     row = score(measure(truth(Prop("barrel", "red", "tall"))), Prop("barrel", "red"))
-    assert row["kind_r1"] == 1 and row["shape_r1"] == 0
+    assert row["kind_r1"] == 1 and row["shape_r1"] == row["view_r1"] == 0
+
+
+def test_views_are_retrieved_one_by_one() -> None:
+    asked, other = Prop("rocket", "red"), Prop("chest", "red")
+    mixed = measure(truth(asked))
+    mixed.silhouette[:1] = measure(truth(other)).silhouette[:1]
+    assert score(mixed, asked)["view_r1"] == 3 / 4 and score(mixed, other)["view_r1"] == 1 / 4
 
 
 def test_no_surface_scores_nothing() -> None:
-    row = score(measure(Nothing()), Prop("chair", "red"))
-    assert row["volumetric_iou"] == row["f_score"] == row["color_r1"] == 0
+    row = score(measure(Nothing()), Prop("barrel", "red"))  # the first of all shapes, where an argmax of zeros points
+    assert row["volumetric_iou"] == row["f_score"] == row["color_r1"] == row["shape_r1"] == row["view_r1"] == 0
     assert row["color_error"] == 1
 
 
