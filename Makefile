@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # The Dockerfile pins the same version and runs the same commands; tests/test_house.py compares the two.
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-EXTRAS ?= train,assets,usd,draco,dev
+EXTRAS ?= train,assets,usd,draco,ray,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # pytest: one process a core up to four, a file stays in one process, so that its fixtures are made once.

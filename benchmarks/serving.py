@@ -110,20 +110,22 @@ def share(values: list[float], part: float) -> float:
     return sorted(values)[min(len(values) - 1, int(part * len(values)))]
 
 
-def alone(server: Server, count: int) -> tuple[float, float, float]:
-    """Seconds of a first request, of the same again, and of processor for a first one: medians, and a mean."""
+def alone(server: Server, count: int) -> tuple[float, float, float, float]:
+    """Seconds of a first request and of the same again (medians); of processor for a first one, and the web process's
+    part of these (means).
+    """
     prompts, seconds = [fresh() for _ in range(count)], []
     with httpx.Client(base_url=server.base, timeout=600, headers={"accept": "model/gltf-binary"}) as http:
         http.post("/generate", json={"prompt": fresh(), **SIZE}).raise_for_status()
         for turn in range(2):
-            before = server.cpu()
+            before, web = server.cpu(), cpu_of(str(server.process.pid))
             for prompt in prompts:
                 began = time.perf_counter()
                 http.post("/generate", json={"prompt": prompt, **SIZE}).raise_for_status()
                 seconds.append(time.perf_counter() - began)
             if turn == 0:
-                cost = (server.cpu() - before) / count
-    return statistics.median(seconds[:count]), statistics.median(seconds[count:]), cost
+                cost, own = (server.cpu() - before) / count, (cpu_of(str(server.process.pid)) - web) / count
+    return statistics.median(seconds[:count]), statistics.median(seconds[count:]), cost, own
 
 
 async def together(
@@ -286,8 +288,8 @@ def main() -> None:
         server = Server(data)
         try:
             row("start until ready", "", f"{server.start():.1f} s")
-            first, again, cost = alone(server, count)
-            row("a first request, alone", "", f"{first:.3f} s, {cost:.3f} CPU-seconds")
+            first, again, cost, own = alone(server, count)
+            row("a first request, alone", "", f"{first:.3f} s, {cost:.3f} CPU-seconds, {own:.3f} of the web process")
             row("first / repeated", ">= 20", f"{first / again:.0f} ({1000 * again:.1f} ms)", first / again >= 20)
             cores = len(os.sched_getaffinity(0))
             peak, load = saturated(server, part)

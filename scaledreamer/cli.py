@@ -173,13 +173,14 @@ def serve(
     accelerator: Annotated[
         str | None, typer.Option(help="eager, compile or tensorrt; what cannot be used runs eager and says why")
     ] = None,
+    executor: Annotated[str | None, typer.Option(help="local, or ray for many machines (docs/scaling.md)")] = None,
 ) -> None:
     """Answer POST /generate, and show a page to try it on."""
     from scaledreamer.server.main import serve as run
     from scaledreamer.server.settings import Settings
 
     flags = {"host": host, "port": port, "model": model, "text_encoder": text_encoder,
-             "accelerator": accelerator}  # fmt: skip
+             "accelerator": accelerator, "executor": executor}  # fmt: skip
     given = {name: value for name, value in flags.items() if value is not None}
     raise SystemExit(run(Settings(**given)))  # type: ignore[arg-type]
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
@@ -16,12 +16,12 @@ from scaledreamer.server import job_routes, pages, problems, routes
 from scaledreamer.server.admission import Admission
 from scaledreamer.server.artifacts import Artifacts
 from scaledreamer.server.auth import Auth, KeyRing
-from scaledreamer.server.child import Factory
+from scaledreamer.server.child import Factory, Handler
 from scaledreamer.server.context import Context
 from scaledreamer.server.costs import Costs
 from scaledreamer.server.disk import Disk
 from scaledreamer.server.documents import describe
-from scaledreamer.server.engine import Places
+from scaledreamer.server.engine import Executor, Places
 from scaledreamer.server.finishing import Finishing
 from scaledreamer.server.flow import Flow
 from scaledreamer.server.generating import Generating
@@ -35,6 +35,9 @@ from scaledreamer.server.process import Process
 from scaledreamer.server.security import Guard
 from scaledreamer.server.settings import Settings
 from scaledreamer.server.works import WorksConfig
+
+if TYPE_CHECKING:
+    from scaledreamer.server.ray_app import Cluster
 
 log = logging.getLogger("scaledreamer.server")
 
@@ -53,16 +56,26 @@ def create_app(
     settings = settings or Settings()
     model = model or read_model(settings.model)
 
-    def open_generator(model: ModelFile) -> Process:
-        own = partial(Generating, str(model.path), settings.text_encoder, settings.device, settings.accelerator)
-        return Process(generating or own, settings.threads)
+    reads_model = generating is None
+    make: Callable[..., Handler] = generating or partial(
+        Generating, text_encoder=settings.text_encoder, device=settings.device, accelerator=settings.accelerator
+    )
+    cluster = join_cluster(settings) if settings.executor == "ray" else None
+
+    def open_generator(model: ModelFile) -> Executor:
+        if cluster is not None:
+            return cluster.generator(model, make, reads_model)
+        return Process(partial(make, str(model.path)) if reads_model else make, settings.threads)
+
+    def open_mesher() -> Executor:
+        return cluster.mesher(finishing) if cluster is not None else Process(finishing, settings.threads)
 
     artifacts = Artifacts(settings.artifacts_url)
     flow = Flow(
         WorksConfig(settings.generators, settings.mesh_processes, settings.batch, settings.job_limit,
                     settings.max_growth_bytes),
         Places(settings.data), artifacts, model,
-        open_generator, partial(Process, finishing, settings.threads),
+        open_generator, open_mesher,
     )  # fmt: skip
     flow.works.on_failure = on_failure
     metrics, costs, keys = Metrics(), Costs(), KeyRing(flow.ledger)
@@ -83,6 +96,8 @@ def create_app(
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
             await flow.stop(settings.drain_seconds)
+            if cluster is not None:
+                await asyncio.to_thread(cluster.close)
 
     app = FastAPI(
         title="ScaleDreamer",
@@ -107,6 +122,13 @@ def create_app(
     generate: Callable[[], dict[str, Any]] = app.openapi
     app.openapi = lambda: app.openapi_schema or describe(generate())  # type: ignore[method-assign]
     return app
+
+
+def join_cluster(settings: Settings) -> "Cluster":
+    """Ray, loaded only where it is asked for. Raises ConfigError, with the remedy."""
+    from scaledreamer.server.ray_app import Cluster
+
+    return Cluster(settings)
 
 
 def on_hangup(flow: Flow, settings: Settings) -> None:

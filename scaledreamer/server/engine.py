@@ -23,6 +23,7 @@ class Executor(Protocol):
     async def call(self, task: Any, tell: Tell | None = None, seconds: float | None = None) -> Any: ...
     def restart(self) -> None: ...
     def kill(self) -> None: ...
+    def close(self) -> None: ...  # kill, and no restart follows
 
     @property
     def grown(self) -> int: ...  # bytes of memory, since its first answer
@@ -116,7 +117,7 @@ class Engine:
         for task in self.tasks:
             task.cancel()
         for process in self.processes:
-            process.kill()
+            process.close()
 
 
 @dataclass(frozen=True)

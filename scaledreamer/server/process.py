@@ -108,6 +108,10 @@ class Process:
         self.process.kill()  # its end of the pipe closes, and with that `_talk` lets go of ours
         threading.Thread(target=self.process.join, daemon=True).start()  # no zombie stays
 
+    def close(self) -> None:
+        """End the child for good."""
+        self.kill()
+
     def restart(self) -> None:
         """Another child in place of this one."""
         self.kill()

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     text_encoder: str | None = None  # a Stable Diffusion folder, for models that read prompts with CLIP
     device: str = "cpu"
     accelerator: Literal["eager", "compile", "tensorrt"] = "eager"  # eager also where the other cannot be used
+    executor: Literal["local", "ray"] = "local"  # where the processes run: here, or on a cluster (docs/scaling.md)
     generators: Annotated[int, Field(ge=1, le=64)] = 1  # processes; each holds the model once
     mesh_processes: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=cores)
     threads: Annotated[int, Field(ge=1, le=256)] = 1  # of one process
@@ -36,6 +37,7 @@ class Settings(BaseSettings):
     rate: Annotated[float, Field(gt=0)] = 10.0  # requests a second that may start jobs, of each key
     burst: Annotated[int, Field(ge=1)] = 200  # of them at once
     max_unfinished: Annotated[int, Field(ge=1)] = 1000  # jobs of one key
+    max_streams: Annotated[int, Field(ge=1)] = 100  # of events that one key may have open
     max_cost_seconds: Annotated[float, Field(gt=0)] = 120.0  # of one core, estimated, that one request may take
     max_queue_seconds: Annotated[float, Field(gt=0)] = 3600.0  # estimated, until all that waits is done
     min_free_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20  # of the disk; below it nothing is accepted

@@ -116,7 +116,7 @@ class Works:
         for task in self.tasks:
             task.cancel()
         for process in self.meshers:
-            process.kill()
+            process.close()
         for engine in self.engines:
             engine.close()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -286,7 +286,7 @@ class Works:
 
     async def warm(self, number: int) -> None:
         """A mesh process imports what it needs; its memory is counted from there."""
-        with contextlib.suppress(ProcessDied):
+        with contextlib.suppress(Exception):  # if something is wrong the first work says so
             await self.meshers[number].call(Warm())
 
     async def finish(self, process: Executor, work: Work) -> None:
