@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from scaledreamer.cli_keys import keys
-from scaledreamer.errors import ExportError, ScaleDreamerError
+from scaledreamer.errors import ConfigError, ExportError, ScaleDreamerError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(keys, name="keys")
@@ -176,13 +176,23 @@ def serve(
     executor: Annotated[str | None, typer.Option(help="local, or ray for many machines (docs/scaling.md)")] = None,
 ) -> None:
     """Answer POST /generate, and show a page to try it on."""
+    from pydantic import ValidationError
+
     from scaledreamer.server.main import serve as run
     from scaledreamer.server.settings import Settings
 
     flags = {"host": host, "port": port, "model": model, "text_encoder": text_encoder,
              "accelerator": accelerator, "executor": executor}  # fmt: skip
     given = {name: value for name, value in flags.items() if value is not None}
-    raise SystemExit(run(Settings(**given)))  # type: ignore[arg-type]
+    try:
+        settings = Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise ConfigError(
+            f"{name} is {first['input']!r}: {first['msg']} (docs/serving.md lists the settings)"
+        ) from None
+    raise SystemExit(run(settings))
 
 
 @app.command()

@@ -94,7 +94,7 @@ class RequestLog:
                 seconds = time.perf_counter() - began
                 route = getattr(scope.get("route"), "path", "none")
                 self.metrics.answered(route, message["status"], seconds)
-                line = log.info if message["status"] < 500 else log.error
+                line = log.error if message["status"] == 500 else log.info  # 503 and 507 say what is so, not a fault
                 line(
                     "request", method=scope["method"], route=route, status=message["status"],
                     ms=round(1000 * seconds, 1), owner=scope.get("state", {}).get("owner") or None,

@@ -4,8 +4,9 @@ import errno
 import socket
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import IO
 
 import uvicorn
 
@@ -24,6 +25,7 @@ def serve(settings: Settings | None = None) -> int:
     configure(settings.log_level, settings.log_lines)
     try:
         check_writable(settings.data)
+        claim = claim_folder(settings.data)
         check_store(settings.data / FILE)
         check_keys(settings)
         listener = bind(settings.host, settings.port)
@@ -50,7 +52,7 @@ def serve(settings: Settings | None = None) -> int:
     server = uvicorn.Server(config)
     print(f"ScaleDreamer serves http://{shown}:{port}/ (API: http://{shown}:{port}/docs); Ctrl-C stops it", flush=True)
     try:
-        with listener:
+        with listener, claim:
             server.run(sockets=[listener])
     except KeyboardInterrupt:
         pass
@@ -69,6 +71,23 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(f"cannot write to {folder}: {error.strerror}; set SCALEDREAMER_DATA to another folder") from error
+
+
+def claim_folder(folder: Path) -> IO[bytes]:
+    """An open file that says whose folder it is, until it is closed or its process ends in any way. Raises OSError."""
+    claim = (folder / ".claim").open("ab")
+    with suppress(ImportError):  # Windows has no such locks
+        import fcntl
+
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            claim.close()
+            raise OSError(
+                f"another server uses {folder}, and two would do the same jobs; stop it, or set SCALEDREAMER_DATA to "
+                "another folder"
+            ) from error
+    return claim
 
 
 def check_store(path: Path) -> None:

@@ -102,6 +102,27 @@ def test_a_data_folder_that_cannot_be_written_is_one_line_and_exit_code_1(tmp_pa
     assert len(done.stderr.splitlines()) == 1 and "SCALEDREAMER_DATA" in done.stderr
 
 
+def test_a_second_server_on_a_data_folder_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
+    with program(tmp_path) as (first, _):
+        done = subprocess.run(command("FakeGenerating", tmp_path, 0), env=environment(), capture_output=True, text=True)
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"scaledreamer: another server uses {tmp_path}") and "SCALEDREAMER_DATA" in line
+        first.kill()
+        first.wait()
+        with program(tmp_path) as (_, address), urllib.request.urlopen(f"{address}/health/live") as answer:
+            assert answer.status == 200
+
+
+def test_a_setting_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
+    code = "from scaledreamer.cli import main; main()"
+    arguments = [sys.executable, "-c", code, "serve", "--accelerator", "gpu"]
+    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "accelerator is 'gpu'" in line and "'tensorrt'" in line
+
+
 def test_a_model_that_is_missing_is_exit_code_1(tmp_path: Path) -> None:
     done = subprocess.run(command("MissingModel", tmp_path, 0), env=environment(), capture_output=True, text=True)
     assert done.returncode == 1
