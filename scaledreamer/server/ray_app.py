@@ -145,13 +145,14 @@ class Replicas:
         return handle.options(stream=True), self.order(self.send and self.send())
 
     def warn(self) -> None:
-        """Replicas for which the cluster has no room wait, silently."""
-        have = self.cluster.ray.cluster_resources()
+        """Replicas for which the cluster has no room wait, silently; where none of a stage fits, so do all jobs."""
+        have, stages = self.cluster.ray.cluster_resources(), list(self.cluster.stages.values())
         for kind, resource in (("num_cpus", "CPU"), ("num_gpus", "GPU")):
-            if self.count * self.needs[kind] > have.get(resource, 0):
+            wanted = sum(stage.count * stage.needs[kind] for stage in stages)
+            if wanted > have.get(resource, 0):
                 log.warning(
-                    "%d replicas of %s need %d %s and the cluster has %g; those without room wait until it grows",
-                    self.count, self.name, self.count * self.needs[kind], resource, have.get(resource, 0),
+                    "the replicas of all stages need %d %s and the cluster has %g; those without room wait until it grows",
+                    wanted, resource, have.get(resource, 0),
                 )  # fmt: skip
 
     def explain(self) -> str:

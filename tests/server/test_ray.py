@@ -93,10 +93,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 @contextmanager
 def started(address: str, **environment: str) -> Iterator[None]:
-    """A cluster with room for eight processes, however many cores there are."""
+    """A cluster with room for sixteen processes, however many cores there are."""
     command = [
         str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--port", address.rpartition(":")[2],
-        "--num-cpus=8", "--object-store-memory=100000000", "--include-dashboard=false", "--disable-usage-stats",
+        "--num-cpus=16", "--object-store-memory=100000000", "--include-dashboard=false", "--disable-usage-stats",
     ]  # fmt: skip
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, env=os.environ | environment, start_new_session=True, **quiet) as process:  # type: ignore[call-overload]
