@@ -151,7 +151,7 @@ class Replicas:
             wanted = sum(stage.count * stage.needs[kind] for stage in stages)
             if wanted > have.get(resource, 0):
                 log.warning(
-                    "the replicas of all stages need %d %s and the cluster has %g; those without room wait until it grows",
+                    "all stages together need %d %s and the cluster has %g; replicas without room wait until it grows",
                     wanted, resource, have.get(resource, 0),
                 )  # fmt: skip
 
