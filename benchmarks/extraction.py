@@ -91,7 +91,7 @@ def cpu_seconds(call: Callable[[], object]) -> tuple[float, object]:
 
 
 def uncapped(mesh: Mesh, bound: float) -> tuple[Mesh, int]:
-    """Without the flat caps that close a surface at the border of the box, which the baselines leave open; their faces."""
+    """Without the flat caps that close a surface at the box's border (the baselines leave it open); how many faces."""
     outside = np.abs(mesh.vertices) >= bound
     cap = (outside[mesh.faces].all(axis=1)).any(axis=1)
     kept, again = np.unique(mesh.faces[~cap], return_inverse=True)
