@@ -142,7 +142,7 @@ def leftovers(data: Path) -> Iterator[str]:
     with closing(sqlite3.connect(data / FILE)) as store:
         kept = {key: json.loads(outcome) for key, outcome in store.execute("SELECT asset_key, outcome FROM artifacts")}
         fields = {key for (key,) in store.execute("SELECT field_key FROM jobs")}
-    known = {FILE, f"{FILE}-wal", f"{FILE}-shm", "work", "fields", "artifacts"}
+    known = {FILE, f"{FILE}-wal", f"{FILE}-shm", ".claim", "work", "fields", "artifacts"}
     yield from {path.name for path in data.iterdir()} - known
     yield from (str(path) for path in (data / "work").iterdir())
     yield from {path.name for path in (data / "fields").iterdir()} - {f"{key}.safetensors" for key in fields}
