@@ -157,12 +157,35 @@ def saturated(server: Server, seconds: float) -> tuple[float, float]:
     return len(done) / (done[-1] - began), load
 
 
+class Wire:
+    """Posts over kept connections, with little work for each: the load shares the cores of what it measures."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def post(self, path: str, body: dict[str, Any]) -> int:
+        """The status of the answer."""
+        while self.free and self.free[-1][0].at_eof():  # the server closes what nobody uses
+            self.free.pop()[1].close()
+        reader, writer = self.free.pop() if self.free else await asyncio.open_connection("127.0.0.1", self.port)
+        text = json.dumps(body)
+        head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{self.port}\r\ncontent-length: {len(text)}\r\n\r\n"
+        writer.write((head + text).encode())
+        status, _, fields = (await reader.readuntil(b"\r\n\r\n")).decode().partition("\r\n")
+        length = next(line.split(":")[1] for line in fields.lower().splitlines() if line.startswith("content-length:"))
+        await reader.readexactly(int(length))
+        self.free.append((reader, writer))
+        return int(status.split()[1])
+
+
 @dataclass
 class Overloaded:
     """What a server did while it was asked for too much."""
 
     goodput: float  # works a second
     refused: float  # of all requests
+    load: float  # cores that this process took meanwhile
     lag: float  # seconds that the event loop was late at most in 99 of 100 looks: the bound of a bucket
     live: float  # seconds of GET /health/live, the 99th of 100
 
@@ -171,17 +194,17 @@ def overloaded(server: Server, rate: float, seconds: float) -> Overloaded:
     """Requests arrive at a rate, whether or not earlier ones were answered; counted once the queue is full."""
     answers: list[int] = []
 
-    async def post(http: httpx.AsyncClient) -> None:
-        answers.append((await http.post("/v1/jobs", json={"prompt": fresh(), **SIZE})).status_code)
+    async def post(wire: Wire) -> None:
+        answers.append(await wire.post("/v1/jobs", {"prompt": fresh(), **SIZE}))
 
     async def arrive() -> tuple[dict[str, float], dict[str, float]]:
-        began = time.perf_counter()
-        async with httpx.AsyncClient(base_url=server.base, timeout=600) as http, asyncio.TaskGroup() as group:
+        began, wire = time.perf_counter(), Wire(server.port)
+        async with asyncio.TaskGroup() as group:
             before: dict[str, float] = {}
             while (now := time.perf_counter() - began) < 1.25 * seconds:
                 if not before and now > 0.25 * seconds:
                     before = await asyncio.to_thread(server.metrics)
-                group.create_task(post(http))
+                group.create_task(post(wire))
                 await asyncio.sleep(random.expovariate(rate))
             return before, await asyncio.to_thread(server.metrics)
 
@@ -189,7 +212,9 @@ def overloaded(server: Server, rate: float, seconds: float) -> Overloaded:
     probe = multiprocessing.get_context("spawn").Process(target=probe_live, args=(theirs, server.port), daemon=True)
     probe.start()
     ours.recv()
+    own, began = time.process_time(), time.perf_counter()
     before, after = asyncio.run(arrive())
+    load = (time.process_time() - own) / (time.perf_counter() - began)
     ours.send("enough")
     live = ours.recv()
     probe.join()
@@ -205,7 +230,8 @@ def overloaded(server: Server, rate: float, seconds: float) -> Overloaded:
         for status in ("queued", "running"):
             for job in list(client.jobs(status)):
                 client.cancel(job)
-    return Overloaded(goodput, sum(code != 202 for code in answers) / len(answers), lag, share(live, 0.99))
+    refused = sum(code != 202 for code in answers) / len(answers)
+    return Overloaded(goodput, refused, load, lag, share(live, 0.99))
 
 
 def probe_live(pipe: Connection, port: int) -> None:
@@ -218,7 +244,7 @@ def probe_live(pipe: Connection, port: int) -> None:
             began = time.perf_counter()
             http.get("/health/live").raise_for_status()
             seconds.append(time.perf_counter() - began)
-            time.sleep(0.02)
+            time.sleep(0.1)
     pipe.send(seconds)
 
 
@@ -305,7 +331,7 @@ def main() -> None:
             row(
                 f"goodput at {OVERLOAD}x / peak",
                 ">= 0.95",
-                f"{goodput:.2f}; {over.refused:.0%} refused",
+                f"{goodput:.2f}; {over.refused:.0%} refused; the load took {over.load:.2f} cores",
                 goodput >= 0.95,
             )
             row("event loop late, p99", "<= 50 ms", f"<= {1000 * over.lag:.0f} ms", over.lag <= 0.05)

@@ -1,8 +1,10 @@
 """How files name the program that wrote them."""
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 
+@cache  # asked in every request, and the answer is on the disk
 def generator() -> str:
     """`ScaleDreamer <version>`."""
     try:

@@ -22,7 +22,7 @@ class Admission:
     async def check(self, wanted: Wanted, owner: str, idempotency: tuple[str, str] | None) -> None:
         """Raise a problem that says what to change, or when to come back."""
         check_cost(settings_again(wanted.resolved), self.settings.max_cost_seconds)
-        await asyncio.to_thread(self.disk.check)
+        await asyncio.to_thread(self.disk.check) if self.disk.due else self.disk.check()
         ledger = self.flow.ledger
         there, unfinished = await ledger.ask(ledger.store.standing, wanted.asset_key, owner, idempotency)
         if there:

@@ -78,13 +78,13 @@ async def guarded(call: Awaitable[Answer]) -> Answer:
         raise ProblemError("storage-busy", detail, headers={"retry-after": "2"}) from error
 
 
-def get_context(request: Request) -> Context:
+async def get_context(request: Request) -> Context:  # no thread for it
     """Of this app."""
     context: Context = request.app.state.context
     return context
 
 
-def get_owner(request: Request) -> str:
+async def get_owner(request: Request) -> str:
     """The key of this request; "" where no keys are used."""
     return str(getattr(request.state, "owner", ""))
 

@@ -16,9 +16,14 @@ class Disk:
         self.folders, self.least_bytes = folders, least_bytes
         self.looked, self.free = float("-inf"), 0
 
+    @property
+    def due(self) -> bool:
+        """Whether the next check looks at the disks, which may take long."""
+        return time.monotonic() - self.looked >= EVERY
+
     def check(self) -> None:
         """Raise a 507 below the mark."""
-        if time.monotonic() - self.looked >= EVERY:
+        if self.due:
             self.looked, self.free = time.monotonic(), min(map(free_bytes, self.folders))
         if self.free < self.least_bytes:
             detail = f"{self.free / 2**20:.0f} MiB are free, and {self.least_bytes / 2**20:.0f} must stay so"
