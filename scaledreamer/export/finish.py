@@ -105,23 +105,24 @@ class Finishing:
             if settings.faces is not None and len(mesh.faces) > settings.faces:
                 mesh = self.step("simplify", mesh, simplify(mesh, settings.faces))
             mesh = self.asked_again(mesh)
-        with self.clock("lods"):
-            levels = [mesh, *(self.asked_again(coarse) for coarse in lod_chain(mesh, settings.lods + 1)[1:])]
-        if len(levels) <= settings.lods:
-            self.degraded.append(f"lods: {len(levels) - 1} of {settings.lods}; the asset cannot become coarser")
-        with self.clock("collision"):
-            made = collision(mesh, settings.collision, settings.collision_budget_s)
-        if made.degraded:
-            self.degraded.append(f"collision: {made.degraded}")
-        length, source = self.length(prompt)
-        placement = place(mesh, length, settings.axis, settings.pivot)
-        deviations = [0.0, *(deviation(mesh, coarse) * placement.scale for coarse in levels[1:])]
-        with self.clock("texture"):
-            if settings.texture:
-                with ThreadPoolExecutor(UNWRAPPED_AT_ONCE) as pool:  # the work is in processes of their own
-                    made_levels = list(pool.map(self.textured, levels, range(len(levels))))
-                levels = [mesh for mesh, _ in made_levels]
-                self.degraded += [reason for _, reason in made_levels if reason]
+        with ThreadPoolExecutor(UNWRAPPED_AT_ONCE) as pool:  # unwraps are processes beside the rest
+            painted = [pool.submit(self.textured, mesh, 0)]
+            with self.clock("lods"):
+                levels = [mesh, *(self.asked_again(coarse) for coarse in lod_chain(mesh, settings.lods + 1)[1:])]
+            if len(levels) <= settings.lods:
+                self.degraded.append(f"lods: {len(levels) - 1} of {settings.lods}; the asset cannot become coarser")
+            painted += [pool.submit(self.textured, coarse, number) for number, coarse in enumerate(levels) if number]
+            with self.clock("collision"):
+                made = collision(mesh, settings.collision, settings.collision_budget_s)
+            if made.degraded:
+                self.degraded.append(f"collision: {made.degraded}")
+            length, source = self.length(prompt)
+            placement = place(mesh, length, settings.axis, settings.pivot)
+            deviations = [0.0, *(deviation(mesh, coarse) * placement.scale for coarse in levels[1:])]
+            with self.clock("texture"):
+                painted_levels = [future.result() for future in painted]
+        levels = [level for level, _ in painted_levels]
+        self.degraded += [reason for _, reason in painted_levels if reason]
         shine = material_of(prompt)
         levels = [replace(placement.apply(level), material=shine) for level in levels]
         low, high = levels[0].vertices.min(axis=0), levels[0].vertices.max(axis=0)
@@ -201,6 +202,8 @@ class Finishing:
 
     def textured(self, mesh: Mesh, level: int) -> tuple[Mesh, str | None]:
         """A level with its own picture, half as large as the one before, and what is less than it should be."""
+        if not self.settings.texture:
+            return mesh, None
         size = max(SMALLEST_TEXTURE, self.settings.texture >> level)
         made = unwrap(mesh, size, max(1, GUTTER_PX * size // 1024), self.settings.unwrap_budget_s)
         lost = f"texture of level {level}: {made.degraded}; each face has a place of its own" if made.degraded else None
