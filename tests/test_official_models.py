@@ -1,6 +1,7 @@
 """From a released checkpoint to a mesh: convert, then generate and serve with the text encoder of an SD folder."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,9 @@ def test_serve_hands_the_text_encoder_to_its_workers(folder: Path, monkeypatch: 
     monkeypatch.setattr(app, "Process", Opened)
     flow = app.create_app(given[0]).state.context.flow
     flow.works.open_generator(flow.model)
-    assert opened[0].args == (given[0].model, given[0].text_encoder, "cpu")  # type: ignore[attr-defined]
+    factory = opened[0]
+    assert isinstance(factory, partial) and factory.args == (given[0].model,)
+    assert factory.keywords["text_encoder"] == given[0].text_encoder and factory.keywords["device"] == "cpu"
 
 
 def test_the_server_s_processes_generate_with_it(folder: Path, tmp_path: Path) -> None:

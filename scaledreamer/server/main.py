@@ -4,7 +4,7 @@ import errno
 import socket
 import sqlite3
 import sys
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import IO
 
@@ -23,39 +23,32 @@ def serve(settings: Settings | None = None) -> int:
     """Serve until Ctrl-C; the exit code is 1 when the address, the data folder or the model cannot be used."""
     settings = settings or Settings()
     configure(settings.log_level, settings.log_lines)
-    try:
-        check_writable(settings.data)
-        claim = claim_folder(settings.data)
-        check_store(settings.data / FILE)
-        check_keys(settings)
-        listener = bind(settings.host, settings.port)
-    except (ScaleDreamerError, OSError) as error:
-        print(f"scaledreamer: {error}", file=sys.stderr)
-        return 1
     failures: list[str] = []
 
     def give_up(reason: str) -> None:
         failures.append(reason)
         server.should_exit = True
 
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    try:
-        app = create_app(settings, on_failure=give_up)
-    except (ScaleDreamerError, OSError) as error:
-        listener.close()
-        print(f"scaledreamer: {error}", file=sys.stderr)
-        return 1
-    config = uvicorn.Config(
-        app, log_level="warning", server_header=False, timeout_keep_alive=30, timeout_graceful_shutdown=3
-    )
-    server = uvicorn.Server(config)
-    print(f"ScaleDreamer serves http://{shown}:{port}/ (API: http://{shown}:{port}/docs); Ctrl-C stops it", flush=True)
-    try:
-        with listener, claim:
+    with ExitStack() as held:
+        try:
+            check_writable(settings.data)
+            held.enter_context(claim_folder(settings.data))
+            check_store(settings.data / FILE)
+            check_keys(settings)
+            listener = held.enter_context(bind(settings.host, settings.port))
+            app = create_app(settings, on_failure=give_up)
+        except (ScaleDreamerError, OSError) as error:
+            print(f"scaledreamer: {error}", file=sys.stderr)
+            return 1
+        config = uvicorn.Config(
+            app, log_level="warning", server_header=False, timeout_keep_alive=30, timeout_graceful_shutdown=3
+        )
+        server = uvicorn.Server(config)
+        host, port = listener.getsockname()[:2]
+        address = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+        print(f"ScaleDreamer serves {address} (API: {address}docs); Ctrl-C stops it", flush=True)
+        with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
-    except KeyboardInterrupt:
-        pass
     if failures:
         print(f"scaledreamer: {failures[0]}", file=sys.stderr)
         return 1
