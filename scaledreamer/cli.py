@@ -1,4 +1,4 @@
-"""scaledreamer: generate, batch, serve, keys, convert, evaluate, evaluate-prior, doctor."""
+"""scaledreamer: generate, refine, batch, serve, keys, convert, evaluate, evaluate-prior, doctor."""
 
 import importlib.util
 import json
@@ -11,37 +11,41 @@ from typing import Annotated, Any
 
 import typer
 
+from scaledreamer.cli_assets import (
+    DeviceOption,
+    FacesOption,
+    JsonOption,
+    ModelOption,
+    OutOption,
+    PresetOption,
+    PromptArgument,
+    ResolutionOption,
+    SettingsOption,
+    SizeOption,
+    TargetOption,
+    TextEncoderOption,
+    TextureOption,
+    say,
+    settings_for,
+    settings_given,
+    write_asset,
+)
 from scaledreamer.cli_keys import keys
-from scaledreamer.errors import ConfigError, ExportError, ScaleDreamerError
+from scaledreamer.cli_refine import refine
+from scaledreamer.errors import ConfigError, ScaleDreamerError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(keys, name="keys")
-ModelOption = Annotated[str | None, typer.Option(help="a shipped model's name or a .safetensors file")]
-TextEncoderOption = Annotated[
-    str | None, typer.Option(help="for models that read prompts with CLIP: a Stable Diffusion 2.1-base folder")
-]
-
-PresetOption = Annotated[str, typer.Option(help="raw, prop, hero, mobile or print")]
-TargetOption = Annotated[str | None, typer.Option(help="generic, blender, godot, unity or unreal")]
-FacesOption = Annotated[int | None, typer.Option(help="at most so many faces")]
-TextureOption = Annotated[int | None, typer.Option(help="side of the base-colour picture; 0 colours the vertices")]
-SizeOption = Annotated[str | None, typer.Option(help="metres along the longest side; auto guesses, unit keeps")]
-SettingsOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="key=value of any other setting (docs/assets.md): lods=2, pivot=center"),
-]
+app.command()(refine)
 
 
 @app.command()
 def generate(
-    prompt: Annotated[str, typer.Argument(help="what to make, for example 'a red wooden barrel'")],
-    out: Annotated[
-        list[Path],
-        typer.Option("-o", "--out", help=".glb .gltf .obj .ply .stl .usdz, .png for a picture, or a folder for all"),
-    ],
+    prompt: PromptArgument,
+    out: OutOption,
     preset: PresetOption = "prop",
     target: TargetOption = None,
-    resolution: Annotated[int | None, typer.Option(help="lattice points along the box, 32 to 512")] = None,
+    resolution: ResolutionOption = None,
     faces: FacesOption = None,
     texture: TextureOption = None,
     size: SizeOption = None,
@@ -49,61 +53,21 @@ def generate(
     model: ModelOption = None,
     text_encoder: TextEncoderOption = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="for stochastic models; 0 if left out")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
 ) -> None:
     """Make a finished asset (and a picture) from a prompt."""
-    from scaledreamer.export.formats import SUFFIXES, check_libraries
-    from scaledreamer.export.package import encode_main, extras_of, write_package
-    from scaledreamer.export.presets import asset_settings
-    from scaledreamer.export.preview import thumbnail
-    from scaledreamer.files import atomic_path
     from scaledreamer.pipeline import TextTo3D
 
-    known = [*SUFFIXES, ".png"]
-    for path in out:
-        if path.suffix and path.suffix.lower() not in known:
-            raise ExportError(f"cannot write {path.suffix!r}; choose one of {known}, or a folder without a suffix")
-    check_libraries(path.suffix.lower() for path in out)
     given = settings_given(settings, target=target, resolution=resolution, faces=faces, texture=texture, size=size)
-    chosen = asset_settings(preset, **given)
-    if all(path.suffix for path in out) and chosen.compress != "none":
-        raise ExportError("compress makes a file beside others; give a folder for them, for example -o barrel/")
-    if all(path.suffix for path in out) and chosen.target in ("generic", "blender"):
-        chosen = chosen.model_copy(update={"lods": 0, "collision": "none"})  # they would be files of their own
+    chosen = settings_for(out, preset, given)
     began = time.monotonic()
     pipe = TextTo3D.load(model, text_encoder, device)
     loaded = time.monotonic()
     asset = pipe.asset(prompt, chosen, seed)
-    extras = extras_of(asset, pipe.card.get("licence"))
-    written = []
-    for path in out:
-        if not path.suffix:
-            manifest = write_package(asset, path, [".glb"], extras)
-            written += [str(path / name) for name in (*(file.name for file in manifest.files), "manifest.json")]
-            continue
-        if path.suffix.lower() == ".png":
-            with atomic_path(path) as partial:
-                thumbnail(asset.levels[0], chosen.thumbnail or 512).save(partial, format="PNG")
-            written.append(str(path))
-            continue
-        for name, content in encode_main(asset, path.name, extras).items():
-            with atomic_path(path.with_name(name)) as partial:
-                partial.write_bytes(content)
-            written.append(str(path.with_name(name)))
+    written = write_asset(asset, out, chosen, pipe.card.get("licence"))
     seconds = {"load": round(loaded - began, 2), "generate": round(time.monotonic() - loaded, 2), **asset.seconds}
-    mesh, report = asset.levels[0], asset.report
-    facts = {
-        "files": written, "vertices": len(mesh.vertices), "faces": len(mesh.faces), "extent_m": report.size.extent_m,
-        "degraded": report.degraded, "seconds": seconds, "warnings": report.warnings,
-    }  # fmt: skip
-    if as_json:
-        print(json.dumps(facts))
-        return
-    for warning in [*report.warnings, *report.degraded]:
-        print(f"warning: {warning}", file=sys.stderr)
-    print(f"{prompt!r}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces in {seconds['generate']} s")
-    print("wrote " + ", ".join(written))
+    say(prompt, asset, written, seconds, as_json)
 
 
 @app.command()
@@ -112,7 +76,7 @@ def batch(
     out: Annotated[Path, typer.Option("-o", "--out", help="folder; run again with the same one, it goes on")],
     preset: PresetOption = "prop",
     target: TargetOption = None,
-    resolution: Annotated[int | None, typer.Option(help="lattice points along the box, 32 to 512")] = None,
+    resolution: ResolutionOption = None,
     faces: FacesOption = None,
     texture: TextureOption = None,
     size: SizeOption = None,
@@ -121,8 +85,8 @@ def batch(
     jobs: Annotated[int | None, typer.Option(min=1, help="processes of one thread; one a core unless told")] = None,
     model: ModelOption = None,
     text_encoder: TextEncoderOption = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
 ) -> None:
     """Make an asset of every row of a file; the exit code counts the rows that failed, to 100 at most."""
     import os
@@ -149,19 +113,6 @@ def batch(
             f"{len(summary.failed)} failed; wrote {out}/results.jsonl"
         )
     raise SystemExit(min(len(summary.failed), 100))
-
-
-def settings_given(others: list[str] | None, **options: object) -> dict[str, object]:
-    """The settings of an asset that the command line names, of options and of key=value."""
-    import yaml
-
-    given = {key: value for key, value in options.items() if value is not None}
-    for pair in others or []:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise ExportError(f"cannot read --set {pair!r}; write key=value, for example --set lods=2")
-        given[key] = yaml.safe_load(value)
-    return given
 
 
 @app.command()

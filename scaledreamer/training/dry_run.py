@@ -36,8 +36,12 @@ WIDTH = 32  # of the stand-in text tower
 TINY_GRID = HashGridConfig(levels=2, log2_entries=8)
 
 
-def dry_run(run: Run, build: Callable[[Run], Task], count: Callable[[Run], nn.Module]) -> dict[str, Any]:
-    """What the run would be, and what its first two steps said. `build` makes the task of a run, `count` its module."""
+def dry_run(
+    run: Run, build: Callable[[Run], Task], count: Callable[[Run], nn.Module], budget_gb: float | None = None
+) -> dict[str, Any]:
+    """What the run would be and cost, and what its first two steps said. `build` makes the task of a run, `count` its
+    module; `budget_gb` is memory for a process, and the answer says what brings the run under it.
+    """
     with torch.device("meta"):
         parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in parts(count(run)).items()}
     with tempfile.TemporaryDirectory() as folder:
@@ -48,10 +52,26 @@ def dry_run(run: Run, build: Callable[[Run], Task], count: Callable[[Run], nn.Mo
         stats = [trainer.advance() for _ in range(2)]
     return {
         "parameters": parameters,
+        **told_costs(run, budget_gb),
         "stand_ins": stand_ins,
         "first_steps": stats,
         "config": run.model_dump(mode="json"),
     }
+
+
+def told_costs(run: Run, budget_gb: float | None) -> dict[str, Any]:
+    """What a step of a distillation needs at full size."""
+    from scaledreamer.training.costs import costs, fit
+
+    if not isinstance(run, DistillRun):
+        return {}
+    corpus = run.distill.corpus
+    here = not isinstance(corpus, FileCorpus | JsonLinesCorpus | JsonCorpus) or corpus.path.exists()
+    texts = len(read_corpus(corpus)) if here else None
+    found = costs(run, texts)
+    if found is None:
+        return {"costs": "not known for this prior or generator"}
+    return {"costs": found.told(), **({} if budget_gb is None else {"budget": fit(run, budget_gb, texts)})}
 
 
 def parts(module: nn.Module) -> dict[str, nn.Module]:

@@ -11,11 +11,13 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from PIL import Image
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field as Limits
+from pydantic import PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from scaledreamer.config import Config
 from scaledreamer.model.cameras import Camera, turntable
+from scaledreamer.model.fields.base import Field
 from scaledreamer.model.generators import Generator, GeneratorConfig, build_generator
 from scaledreamer.model.images import sheet
 from scaledreamer.model.rendering import (
@@ -32,14 +34,15 @@ from scaledreamer.model.rendering import (
     render,
 )
 from scaledreamer.model.text import TextEncoder, jitter
+from scaledreamer.training.distillation import VSD
 from scaledreamer.training.embeddings import RememberingEncoder
 from scaledreamer.training.loop import Task
 from scaledreamer.training.losses import LossConfig, Texts, TimesConfig, build_vsd, distill
 from scaledreamer.training.parallel import Rank
-from scaledreamer.training.priors.base import Prior
+from scaledreamer.training.priors.base import Condition, Prior
 from scaledreamer.training.priors.view_prompts import perp_neg, view_dependent, view_texts
 from scaledreamer.training.prompts import CorpusConfig, PropsCorpus, draw_prompts, read_corpus
-from scaledreamer.training.regularizers import RegularizerConfig, regularize
+from scaledreamer.training.regularizers import OFF, RegularizerConfig, regularize
 from scaledreamer.training.schedules import Scheduled, constant
 from scaledreamer.training.views import SidesConfig, ViewsConfig, sample_views
 
@@ -64,12 +67,18 @@ class DistillConfig(Config):
     perp_neg: float = 0.0  # strength of Perp-Neg between those sides; official -0.5, 0: off
     preview: tuple[str, ...] = ()  # prompts of the preview strip
     preview_distance: PositiveFloat = 3.0  # object units
-    preview_fovy_deg: Annotated[float, Field(gt=0, lt=180)] = 40.0
+    preview_fovy_deg: Annotated[float, Limits(gt=0, lt=180)] = 40.0
 
     @model_validator(mode="after")
     def _sides_have_names(self) -> Self:
         if self.perp_neg and not self.view_dependent:
             raise ValueError(f"perp_neg={self.perp_neg} needs view_dependent=true; or set perp_neg=0")
+        return self
+
+    @model_validator(mode="after")
+    def _orient_asks_all(self) -> Self:
+        if isinstance(self.renderer, VolSDFConfig) and self.renderer.slopes < 1 and self.regularizers.orient != OFF:
+            raise ValueError("regularizers.orient reads the normal of every sample; set renderer.slopes=1")
         return self
 
     def renderer_at(self, step: int, steps: int) -> VolSDFConfig | LatticeConfig | NeRFConfig:
@@ -118,25 +127,7 @@ class DistillTask(Task):
             text = jitter(text, noise, rng)
         text = text.to(self.device)
         field, background = self.scenery.generator(text, rng=rng), self.scenery.background.for_text(text)
-        camera = sample_views(config.views, config.prompts, rng)
-        pixels, renderer = round(config.pixels.at(*progress)), config.renderer_at(*progress)
-        rendering = render(field, camera.to(self.device), background, pixels, renderer, rng)
-        x_0 = self.prior.encode(pictures(rendering, self.prior.channels), rng)
-        texts = self.tell(prompts, camera)
-        distilled = distill(config.loss, config.times, self.prior, x_0, texts, camera, progress, rng, rank, self.vsd)
-        regular, values = regularize(config.regularizers, rendering, *progress)
-        return distilled.loss + regular, {"distill": float(distilled.loss.detach()), **distilled.stats, **values}
-
-    def tell(self, prompts: list[str], camera: Camera) -> Texts:
-        """The prompts as the prior hears them, with the sides that the cameras see where the config asks for it."""
-        plain = self.prior.embed(prompts)
-        if not self.config.view_dependent:
-            return Texts(plain, self.uncond, plain)
-        sides = view_texts(self.prior, prompts)
-        if not self.config.perp_neg:
-            return Texts(view_dependent(sides, camera, self.config.sides), self.uncond, plain)
-        positive, negatives = perp_neg(sides, self.uncond, camera, self.config.perp_neg, self.config.sides)
-        return Texts(positive, self.uncond, plain, negatives)
+        return lesson(field, background, prompts, config, self.prior, self.uncond, progress, rng, rank, self.vsd)
 
     def extra_state(self) -> dict[str, Tensor]:
         return {} if self.vsd is None else self.vsd.state()
@@ -166,3 +157,32 @@ def pictures(rendering: Rendering, channels: int) -> Float[Tensor, "B K H W"]:
     """What a prior judges: colour over the background, and opacity where it wants that too."""
     layers = torch.cat([rendering.rgb, rendering.opacity], dim=-1)[..., :channels]
     return rearrange(layers, "B H W K -> B K H W")
+
+
+def lesson(
+    field: Field, background: Background, prompts: list[str], config: DistillConfig, prior: Prior, uncond: Condition,
+    progress: tuple[int, int], rng: torch.Generator, rank: Rank, vsd: VSD | None = None,
+) -> tuple[Tensor, dict[str, float]]:  # fmt: skip
+    """The loss of fields, a scene a prompt, seen from random sides: what the prior says of the pictures, and the
+    regularisers; with every number to log.
+    """
+    camera = sample_views(config.views, len(prompts), rng)
+    pixels, renderer = round(config.pixels.at(*progress)), config.renderer_at(*progress)
+    rendering = render(field, camera.to(field.device), background, pixels, renderer, rng)
+    x_0 = prior.encode(pictures(rendering, prior.channels), rng)
+    texts = tell(config, prior, uncond, prompts, camera)
+    distilled = distill(config.loss, config.times, prior, x_0, texts, camera, progress, rng, rank, vsd)
+    regular, values = regularize(config.regularizers, rendering, *progress)
+    return distilled.loss + regular, {"distill": float(distilled.loss.detach()), **distilled.stats, **values}
+
+
+def tell(config: DistillConfig, prior: Prior, uncond: Condition, prompts: list[str], camera: Camera) -> Texts:
+    """The prompts as the prior hears them, with the sides that the cameras see where the config asks for it."""
+    plain = prior.embed(prompts)
+    if not config.view_dependent:
+        return Texts(plain, uncond, plain)
+    sides = view_texts(prior, prompts)
+    if not config.perp_neg:
+        return Texts(view_dependent(sides, camera, config.sides), uncond, plain)
+    positive, negatives = perp_neg(sides, uncond, camera, config.perp_neg, config.sides)
+    return Texts(positive, uncond, plain, negatives)

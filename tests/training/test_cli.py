@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from scaledreamer.errors import ConfigError
 from scaledreamer.model.library import load_generator
 from scaledreamer.model.shelf import read_card
+from scaledreamer.training.checkpoints import CHECKPOINT
 from scaledreamer.training.config import DistillRun, load_preset, preset_names
-from scaledreamer.training.loop import CHECKPOINT
 from scaledreamer.training.priors.props import load_prior
 
 TRAIN = [sys.executable, "-c", "from scaledreamer.training.cli import main; main()"]

@@ -87,15 +87,15 @@ class SeparateHeads(Decoder):
         self.sphere_bias, self.color = sphere_bias, color
 
     def distance(self, readings: Float[Tensor, "B P C N"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
-        features = rearrange(readings, "B P C N -> B N (P C)")
-        sdf: Tensor = self.sdf_network(features)
+        sdf: Tensor = self.sdf_network(rearrange(readings, "B P C N -> B N (P C)"))
         return sdf + ball_distance(points, self.sphere_bias)
 
     def decode(
         self, readings: Float[Tensor, "B P C N"], points: Float[Tensor, "B N 3"]
     ) -> tuple[Float[Tensor, "B N 1"], Float[Tensor, "B N 3"]]:
-        raw = self.rgb_network(rearrange(readings, "B P C N -> B N (P C)"))
-        return self.distance(readings, points), activate_color(raw, self.color)
+        features = rearrange(readings, "B P C N -> B N (P C)")  # a copy: made once for both
+        sdf = self.sdf_network(features) + ball_distance(points, self.sphere_bias)
+        return sdf, activate_color(self.rgb_network(features), self.color)
 
     def color_of(self, readings: Float[Tensor, "B P C N"]) -> Float[Tensor, "B N 3"]:
         return activate_color(self.rgb_network(rearrange(readings, "B P C N -> B N (P C)")), self.color)

@@ -44,7 +44,7 @@ def render_lattice(
     """Read distance and shaded colour from a lattice; with `rng` the lattice and the samples are jittered."""
     scenes, views, device = len(field), len(camera) // len(field), camera.c2w.device
     origins, directions = rays(camera, *size)
-    inside, begin, end = _chord(origins, directions, field.bound)
+    inside, begin, end = chord(origins, directions, field.bound)
     o, d, begin, end = (
         rearrange(x[:, inside], "(B V) P C -> B (V P) C", B=scenes) for x in (origins, directions, begin, end)
     )
@@ -137,7 +137,7 @@ def read_volume(
     return F.grid_sample(volume, flipped, mode="bilinear", padding_mode="border", align_corners=False)[:, :, 0]
 
 
-def _chord(
+def chord(
     origins: Float[Tensor, "N H W 3"], directions: Float[Tensor, "N H W 3"], radius: float
 ) -> tuple[Bool[Tensor, "H W"], Float[Tensor, "N H W 1"], Float[Tensor, "N H W 1"]]:
     """Pixels that see the ball of this radius from any camera, and where each ray enters and leaves it."""

@@ -1,15 +1,17 @@
 """The official renderer: proposal and importance samples on every ray, VolSDF density, linear compositing."""
 
 from dataclasses import fields as dataclass_fields
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pydantic import Field as Limits
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from scaledreamer.config import Config
 from scaledreamer.model.cameras import Camera, rays
@@ -32,7 +34,9 @@ class VolSDFConfig(Config):
     sharpness: PositiveFloat = 30.0
     compositing: Compositing = "linear"
     jitter: bool = True  # in training, one uniform draw a ray for each resampling
+    slopes: Annotated[float, Limits(gt=0, le=1)] = 1.0  # share of the samples whose slope is asked in training
     chunk: NonNegativeInt = 4096  # rays a scene at once where no gradient is asked for; 0: all
+    recompute: NonNegativeInt = 0  # rays a scene at once, computed again in the backward pass to save memory; 0: kept
 
     @model_validator(mode="after")
     def _near_before_far(self) -> Self:
@@ -45,13 +49,23 @@ def render_volsdf(
     field: Field, camera: Camera, background: Background, size: tuple[int, int], config: VolSDFConfig,
     rng: torch.Generator | None,
 ) -> Rendering:  # fmt: skip
-    """March every ray from near to far. Without `rng` nothing is jittered."""
+    """March every ray from near to far. Without `rng` nothing is jittered and every slope is asked.
+
+    With fewer `slopes` the samples whose slope is asked are drawn anew, each as likely as any other, so that a mean
+    over them (the eikonal term) keeps its expectation; there is no picture of normals then.
+    """
     origins, directions = rays(camera, *size)
     scenes = len(field)
-    flat = {"B": scenes}
-    o, d = (rearrange(r, "(B V) H W C -> B (V H W) C", **flat) for r in (origins, directions))
-    step = o.shape[1] if torch.is_grad_enabled() or not config.chunk else config.chunk
-    parts = [_march(field, a, b, config, rng) for a, b in zip(o.split(step, 1), d.split(step, 1), strict=True)]
+    o, d = (rearrange(r, "(B V) H W C -> B (V H W) C", B=scenes) for r in (origins, directions))
+    jitters = [rearrange(j, "(B R) 1 -> B R 1", B=scenes) for j in _jitters(scenes * o.shape[1], config, rng, o)]
+    step = config.recompute if torch.is_grad_enabled() else config.chunk
+    parts = []
+    for a, b, first, second in zip(*(x.split(step or x.shape[1], 1) for x in (o, d, *jitters)), strict=True):
+        march = partial(_march, field, a, b, first, second, _asked(a.shape[1], config, rng, o), config)
+        if torch.is_grad_enabled() and config.recompute:
+            parts.append(checkpoint(march, use_reentrant=False, preserve_rng_state=False))
+        else:
+            parts.append(march())
     foreground, opacity, depth, normal, z_variance = (torch.cat([p[0][i] for p in parts], 1) for i in range(5))
     samples = _join([p[1] for p in parts])
     behind = background(directions, rng)
@@ -65,15 +79,19 @@ def render_volsdf(
 
 
 def _march(
-    field: Field, origins: Float[Tensor, "B R 3"], directions: Float[Tensor, "B R 3"], config: VolSDFConfig,
-    rng: torch.Generator | None,
+    field: Field, origins: Float[Tensor, "B R 3"], directions: Float[Tensor, "B R 3"],
+    jitter_proposal: Float[Tensor, "B R 1"], jitter_fine: Float[Tensor, "B R 1"], asked: Int64[Tensor, " M"] | None,
+    config: VolSDFConfig,
 ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor, Tensor], Samples]:  # fmt: skip
-    scenes, count, _ = origins.shape
-    edges = sample_edges(field, origins, directions, config, *_jitters(scenes * count, config, rng, origins))
+    count = origins.shape[1]
+    edges = sample_edges(field, origins, directions, config, jitter_proposal.flatten(0, 1), jitter_fine.flatten(0, 1))
     distance, length = (edges[..., 1:] + edges[..., :-1]) / 2, edges[..., 1:] - edges[..., :-1]
     points = along(origins, directions, distance)
     sample = field.query(points)
-    gradient = sdf_gradient(field, points, sample.sdf, FINITE_DIFFERENCE)
+    if asked is None:
+        gradient = sdf_gradient(field, points, sample.sdf, FINITE_DIFFERENCE)
+    else:
+        gradient = sdf_gradient(field, points[:, asked], sample.sdf[:, asked], FINITE_DIFFERENCE)
     unit = F.normalize(gradient, dim=-1)
     density = volsdf_density(rearrange(sample.sdf, "B (R S) 1 -> B R S", R=count), min(config.sharpness, MAX_SHARPNESS))
     weights = weights_of(opacity_of(density, length, config.compositing))
@@ -84,7 +102,8 @@ def _march(
     opacity = weights.sum(-1, keepdim=True)
     depth = (weights * distance).sum(-1, keepdim=True)
     z_variance = (weights * (distance - depth).square()).sum(-1, keepdim=True)
-    normal = opacity * (F.normalize(collect(unit), dim=-1) + 1) / 2
+    facing = collect(unit) if asked is None else torch.zeros_like(directions)
+    normal = opacity * (F.normalize(facing, dim=-1) + 1) / 2
     samples = Samples(sample.sdf, gradient, unit, weights, edges, directions)
     return (collect(sample.rgb), opacity, depth, normal.detach(), z_variance), samples
 
@@ -105,6 +124,14 @@ def _jitters(
         return middle, middle
     first, second = (1 - torch.rand(count, 1, generator=rng) for _ in range(2))  # (0, 1]
     return first.to(like), second.to(like)
+
+
+def _asked(count: int, config: VolSDFConfig, rng: torch.Generator | None, like: Tensor) -> Int64[Tensor, " M"] | None:
+    """Which of so many rays' samples are asked for their slope, drawn with replacement; None: all."""
+    if rng is None or config.slopes == 1:
+        return None
+    samples = count * (config.proposals + config.fine + 1)
+    return torch.randint(samples, (max(1, round(config.slopes * samples)),), generator=rng).to(like.device)
 
 
 @torch.no_grad()

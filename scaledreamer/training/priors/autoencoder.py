@@ -29,7 +29,10 @@ class Autoencoder:
         if self.chunk is None:
             mean, std = self.posterior(images)
         else:
-            parts = [checkpoint(self.posterior, part, use_reentrant=False) for part in images.split(self.chunk)]
+            parts = [
+                checkpoint(self.posterior, part, use_reentrant=False, preserve_rng_state=False)
+                for part in images.split(self.chunk)
+            ]
             mean, std = (torch.cat(moment) for moment in zip(*parts, strict=True))
         if rng is not None:
             mean = mean + std * torch.randn(mean.shape, generator=rng).to(mean)

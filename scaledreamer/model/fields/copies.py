@@ -1,0 +1,52 @@
+"""A scene as something to optimise: the same field on memory of its own, and the tensors that a prompt has brought."""
+
+import copy
+
+import torch
+from torch import Tensor
+
+from scaledreamer.errors import ModelFileError
+from scaledreamer.model.fields.base import Field
+from scaledreamer.model.fields.density import DensityField
+from scaledreamer.model.fields.hash_grid import HashGridField
+from scaledreamer.model.fields.triplane import TriplaneField
+from scaledreamer.model.fields.voxel import VoxelField
+
+
+def own_copy(field: Field) -> tuple[Field, list[Tensor]]:
+    """Scene 0 of a field with what its prompt has brought as leaf tensors that ask for gradient, and those tensors.
+
+    They are the planes, the voxels, the weights of a hash grid's perceptrons; of a field that has one prompt, all it
+    stores. The decoder or the grid that all prompts share stays the generator's, and is not trained. Raises
+    ModelFileError for a field of another kind.
+    """
+    match field[0]:
+        case TriplaneField(planes=planes, decoder=decoder):
+            own = leaf(planes)
+            return TriplaneField(own, decoder, field.bound), [own]
+        case VoxelField(voxels=voxels, decoder=decoder):
+            own = leaf(voxels)
+            return VoxelField(own, decoder, field.bound), [own]
+        case HashGridField() as scene:
+            sdf, rgb = ([leaf(weight) for weight in weights] for weights in (scene.sdf_weights, scene.rgb_weights))
+            return HashGridField(scene.grid, sdf, rgb, scene.bound, scene.sphere_bias, scene.color), [*sdf, *rgb]
+        case DensityField() as scene:
+            networks = copy.deepcopy(scene.networks).requires_grad_(True)
+            one = DensityField(
+                networks, 1, scene.bound, scene.blob, scene.blob_radius, scene.level, scene.color
+            )  # fmt: skip
+            return one, list(networks.parameters())
+        case other:
+            known = "DensityField, HashGridField, TriplaneField or VoxelField"
+            raise ModelFileError(f"a {type(other).__name__} cannot be refined; give a {known}")
+
+
+def frozen_copy(field: Field) -> tuple[Field, list[Tensor]]:
+    """The same without gradient, to average into or to keep."""
+    own, tensors = own_copy(field)
+    return own, [tensor.requires_grad_(False) for tensor in tensors]
+
+
+def leaf(tensor: Tensor) -> Tensor:
+    """A copy that asks for gradient, laid out as a fresh tensor."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format).requires_grad_(True)

@@ -1,0 +1,165 @@
+"""One asset, longer: a field that a generator made in one pass goes on learning from a prior, for its prompt alone.
+
+What is optimised is what the prompt has brought: the planes, the voxels, the perceptrons of a hash grid; the decoder
+stays. Every `check_every` steps the prior itself judges the averaged field (`judge.py`), and the best one is kept. The
+first one takes part, so that by this judge the result is never worse than what it began with.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field as Limits
+from pydantic import PositiveInt
+
+from scaledreamer.config import Config
+from scaledreamer.errors import ConfigError
+from scaledreamer.model.fields.base import Field
+from scaledreamer.model.fields.copies import frozen_copy, own_copy
+from scaledreamer.model.rendering import Background, PlainBackground, PlainBackgroundConfig, build_background
+from scaledreamer.training.judge import JudgeConfig, judge
+from scaledreamer.training.losses import build_vsd
+from scaledreamer.training.optimizers import AdamConfig, OptimizerConfig, build_optimizer
+from scaledreamer.training.parallel import Rank
+from scaledreamer.training.priors.base import Prior
+from scaledreamer.training.schedules import Schedule, Scheduled
+from scaledreamer.training.step import DistillConfig, lesson
+
+Ended = Literal["steps", "patience", "not-finite"]  # all were taken; no check was better; the loss was not finite
+MAX_BAD_STEPS = 10  # in a row that are not finite
+
+
+class RefineConfig(Config):
+    """Everything but the field, the prompt and the prior."""
+
+    distill: DistillConfig  # what a step is; its corpus, prompts and preview are not used
+    at: PositiveInt = 1  # the step of a run of as many, at which the schedules of `distill` are read: its end
+    steps: PositiveInt = 800
+    optimizer: OptimizerConfig = AdamConfig(lr=5e-3)
+    lr_scale: Scheduled = Schedule(knots=((0, 0.1), (0.05, 1), (1, 0.05)))
+    ema: Annotated[float, Limits(ge=0, lt=1)] = 0.98
+    judge: JudgeConfig = JudgeConfig()
+    check_every: PositiveInt = 50
+    patience: PositiveInt = 5  # checks without a better one that end it
+    seed: Annotated[int, Limits(ge=0)] = 0
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the judge said after a step; lower is better."""
+
+    step: int  # 0: the field as it came
+    score: float
+    best: bool  # of those so far
+
+
+@dataclass(frozen=True)
+class Refined:
+    """The best field, and how it was found."""
+
+    field: Field  # one scene
+    checks: tuple[Check, ...]
+    ended: Ended
+
+    @property
+    def best(self) -> Check:
+        """Of the field that was kept."""
+        return [check for check in self.checks if check.best][-1]
+
+
+Told = Callable[[Check, Field], None]  # hears of every check, with the field that was judged
+
+
+def refine(field: Field, prompt: str, prior: Prior, config: RefineConfig, told: Sequence[Told] = ()) -> Refined:
+    """Scene 0 of a field after at most `config.steps` steps of distillation for one prompt.
+
+    The field that is given stays as it is. The same seed gives the same result; where no check is better than the
+    first it is the field that came, to the bit. All of `told` hear of every check. Raises ConfigError for views that
+    make no whole sets of the prior's, and for a field that the prior can say nothing of.
+    """
+    work = Work(field, prompt, prior, config)
+    kept = frozen_copy(field)[0]
+    checks = [Check(0, work.score(kept), best=True)]
+    if not math.isfinite(checks[0].score):
+        raise ConfigError(
+            f"the prior's score of the first field is {checks[0].score}: does {prompt!r} have a surface, and do "
+            "distill.views see it?"
+        )
+    for hear in told:
+        hear(checks[0], kept)
+    ended: Ended = "steps"
+    for step in range(1, config.steps + 1):
+        if not work.advance(step):
+            ended = "not-finite"
+            break
+        if step % config.check_every and step != config.steps:
+            continue
+        score, least = work.score(work.average), min(check.score for check in checks)
+        checks.append(Check(step, score, best=score < least))
+        if score < least:
+            kept = frozen_copy(work.average)[0]
+        for hear in told:
+            hear(checks[-1], work.average)
+        if not any(check.best for check in checks[-config.patience :]):
+            ended = "patience"
+            break
+    return Refined(kept, tuple(checks), ended)
+
+
+class Work:
+    """A field while it is optimised: its own tensors, their moving average, the optimiser."""
+
+    def __init__(self, field: Field, prompt: str, prior: Prior, config: RefineConfig) -> None:
+        views = config.distill.views.views
+        if views % prior.views:
+            raise ConfigError(
+                f"distill.views.views={views} makes no whole set of this prior's {prior.views} views; "
+                f"set distill.views.views={prior.views}"
+            )
+        self.prompt, self.prior, self.config = prompt, prior, config
+        self.own, self.tensors = own_copy(field)
+        self.average, self.averages = frozen_copy(field)
+        self.background = behind(config.distill).to(field.device)
+        self.uncond, self.vsd = prior.embed([prior.negative_prompt]), build_vsd(config.distill.loss, prior)
+        self.optimizer = build_optimizer(config.optimizer, [{"params": self.tensors}])
+        self.bad = 0  # steps in a row that were not finite
+
+    def score(self, field: Field) -> float:
+        """What the judge says; lower is better."""
+        config = self.config
+        return judge(
+            field, self.background, self.prompt, config.distill, self.prior, self.uncond, config.at, config.judge,
+            config.seed,
+        )  # fmt: skip
+
+    def advance(self, step: int) -> bool:
+        """One step, counted from 1; one that is not finite is skipped. False after MAX_BAD_STEPS of them in a row."""
+        config, rng = self.config, Rank().rng(self.config.seed, step, "refine")
+        loss, _ = lesson(
+            self.own, self.background, [self.prompt], config.distill, self.prior, self.uncond,
+            (config.at, config.at), rng, Rank(), self.vsd,
+        )  # fmt: skip
+        gradients = torch.autograd.grad(loss, self.tensors, allow_unused=True)  # what prompts share gets none
+        known = [gradient for gradient in gradients if gradient is not None]
+        if not all(bool(value.isfinite().all()) for value in (loss, *known)):
+            self.bad += 1
+            return self.bad < MAX_BAD_STEPS
+        self.bad = 0
+        for tensor, gradient in zip(self.tensors, gradients, strict=True):
+            tensor.grad = gradient
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.optimizer.lr * config.lr_scale.at(step, config.steps)
+        self.optimizer.step()
+        decay = min(config.ema, step / (9 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.averages, self.tensors, 1 - decay)
+        return True
+
+
+def behind(config: DistillConfig) -> Background:
+    """What stands behind the object: the recipe's plain colour, or mid-grey: no model file holds a learned one."""
+    if isinstance(config.background, PlainBackgroundConfig):
+        return build_background(config.background)
+    return PlainBackground(random_color=config.background.random_color)

@@ -1,0 +1,320 @@
+"""One asset, longer: one seed, one field; the best is kept, to the bit; what is kept exports like any other."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from scaledreamer.cli_refine import read_recipe
+from scaledreamer.errors import ConfigError, ModelFileError
+from scaledreamer.export.finish import finish_field
+from scaledreamer.export.presets import asset_settings
+from scaledreamer.model.cameras import Camera
+from scaledreamer.model.fields.base import Field
+from scaledreamer.model.fields.copies import own_copy
+from scaledreamer.model.fields.files import load_field, read_note, stored
+from scaledreamer.model.generators import (
+    Conv3DConfig,
+    HyperNGPConfig,
+    PromptNGPConfig,
+    TriplaneTransformerConfig,
+    build_generator,
+)
+from scaledreamer.model.library import save_generator
+from scaledreamer.model.rendering import render
+from scaledreamer.training import refine as refining
+from scaledreamer.training.priors.base import Condition, Prior
+from scaledreamer.training.priors.process import rows, scaled_linear
+from scaledreamer.training.priors.props import PropsPrior, save_prior
+from scaledreamer.training.priors.uvit import MultiViewUViT, UViTConfig
+from scaledreamer.training.refine import Check, RefineConfig, refine
+from scaledreamer.training.refine_preview import ROWS, Strip
+from scaledreamer.training.views import sample_views
+from tests.commands import scaledreamer
+from tests.export.fields import Analytic, ball
+from tests.training.priors import tiny
+from tests.training.test_step import WIDTH, Letters
+
+GRID: dict[str, Any] = {"levels": 2, "log2_entries": 8}
+SUMMED = {"kind": "summed", "hidden": 8}
+GENERATORS = {
+    "triplane": TriplaneTransformerConfig.model_validate(
+        {"width": 16, "text_width": WIDTH, "layers": 1, "heads": 2, "low_res": 2, "plane_channels": 4, "radius": 1.0,
+         "sphere_bias": 0.5, "decoder": SUMMED}
+    ),
+    "voxel": Conv3DConfig.model_validate(
+        {"text_width": WIDTH, "style_width": 8, "channels": [8, 8], "voxel_channels": 4, "hidden": 8, "radius": 1.0,
+         "sphere_bias": 0.5}
+    ),
+    "hash-grid": HyperNGPConfig.model_validate(
+        {"text_width": WIDTH, "width": 8, "grid": GRID, "hidden": 8, "radius": 1.0}
+    ),
+    "density": PromptNGPConfig.model_validate({"grid": GRID, "hidden": 8}),
+}  # fmt: skip
+STEP = {
+    "loss": {"kind": "asd", "guidance": 1.0, "weight": "x0"}, "times": {"t_min": 0.6, "t_max": 0.9},
+    "renderer": {"kind": "lattice", "nodes": 8, "samples": 6}, "pixels": 16,
+}  # fmt: skip
+SHORT = {"distill": STEP, "steps": 4, "check_every": 2, "judge": {"sets": 1, "times": [0.8]}}
+
+
+def config(**others: Any) -> RefineConfig:
+    return RefineConfig.model_validate({**SHORT, **others})
+
+
+def field(kind: str = "triplane") -> Field:
+    torch.manual_seed(0)
+    generator = build_generator(GENERATORS[kind]).eval().requires_grad_(False)
+    made: Field = generator(Letters().encode(["a mug", "a hat"]))
+    return made
+
+
+@pytest.fixture(scope="module")
+def prior() -> PropsPrior:
+    torch.manual_seed(0)
+    network = MultiViewUViT(UViTConfig(pixels=16, stem=8, width=24, depth=2, heads=2, text_width=WIDTH))
+    for parameter in network.parameters():  # what starts as zero would say nothing
+        parameter.data += 0.05 * torch.randn(parameter.shape)
+    return PropsPrior(network, Letters())
+
+
+def same(a: Field, b: Field) -> bool:
+    ours, theirs = stored(a[0])[1], stored(b[0])[1]
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def scored(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
+    """A judge that says these, in turn."""
+    left = iter(scores)
+    monkeypatch.setattr(refining, "judge", lambda *_: next(left))
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_every_kind_of_field_is_refined_the_same_for_the_same_seed(
+    kind: str, prior: PropsPrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, others = field(kind), field(kind)
+    results = []
+    for seed in (0, 0, 1):
+        scored(monkeypatch, [3.0, 2.0, 1.0])
+        results.append(refine(before, "a mug", prior, config(seed=seed)))
+    first, again, other = results
+    assert same(first.field, again.field) and not same(first.field, other.field) and not same(first.field, before)
+    assert [check.step for check in first.checks] == [0, 2, 4] and first.best.step == 4 and first.ended == "steps"
+    assert same(before, others), "what was given stays as it is"
+    assert len(first.field) == 1 and not any(tensor.requires_grad for tensor in stored(first.field)[1].values())
+
+
+def test_only_what_the_prompt_has_brought_is_trained(prior: PropsPrior, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored(monkeypatch, [3.0, 2.0, 1.0])
+    before = field("voxel")
+    ours, theirs = stored(refine(before, "a mug", prior, config()).field)[1], stored(before[0])[1]
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == ["voxels"]
+
+
+def test_a_judge_that_only_worsens_gives_the_first_field_back_to_the_bit(
+    prior: PropsPrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(monkeypatch, [1.0, 2.0, 3.0])
+    before = field()
+    refined = refine(before, "a mug", prior, config())
+    assert same(refined.field, before) and refined.best == Check(0, 1.0, best=True)
+
+
+def test_the_best_is_kept_though_later_ones_are_worse(prior: PropsPrior, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[Check, dict[str, Tensor]]] = []
+
+    def told(check: Check, looked_at: Field) -> None:
+        heard.append((check, {name: tensor.clone() for name, tensor in stored(looked_at)[1].items()}))
+
+    scored(monkeypatch, [3.0, 1.0, 2.0])
+    refined = refine(field(), "a mug", prior, config(), [told])
+    assert refined.best.step == 2 and [check.best for check in refined.checks] == [True, True, False]
+    assert [check for check, _ in heard] == list(refined.checks)
+    kept = stored(refined.field)[1]
+    assert torch.equal(kept["planes"], heard[1][1]["planes"]) and not torch.equal(kept["planes"], heard[2][1]["planes"])
+
+
+def test_it_ends_where_no_check_has_been_better_for_a_while(prior: PropsPrior, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored(monkeypatch, [3.0, 2.0, 2.5, 2.5, 1.0])
+    refined = refine(field(), "a mug", prior, config(steps=100, check_every=1, patience=2))
+    assert refined.ended == "patience" and [check.step for check in refined.checks] == [0, 1, 2, 3]
+    assert refined.best.step == 1
+
+
+def test_a_score_that_is_no_number_is_never_the_best(prior: PropsPrior, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored(monkeypatch, [3.0, float("nan"), 4.0])
+    assert refine(field(), "a mug", prior, config()).best.step == 0
+    scored(monkeypatch, [float("nan")])
+    with pytest.raises(ConfigError, match="score of the first field is nan: does 'a mug' have a surface"):
+        refine(field(), "a mug", prior, config())
+
+
+def test_steps_that_are_not_finite_are_skipped_and_end_it(prior: PropsPrior, monkeypatch: pytest.MonkeyPatch) -> None:
+    lesson = refining.lesson
+    monkeypatch.setattr(refining, "lesson", lambda *given: (lesson(*given)[0] * float("nan"), {}))
+    before = field()
+    refined = refine(before, "a mug", prior, config(steps=100, check_every=50))
+    assert refined.ended == "not-finite" and same(refined.field, before)
+
+
+def test_the_judge_asks_every_field_the_same(prior: PropsPrior) -> None:
+    work = refining.Work(field(), "a mug", prior, config(judge={"sets": 2, "times": [0.7, 0.9]}))
+    first, again = work.score(work.average), work.score(work.average)
+    assert first == again > 0
+    work.averages[0].add_(torch.randn(work.averages[0].shape, generator=torch.Generator().manual_seed(0)))
+    assert work.score(work.average) != first
+
+
+class Believes(Prior):
+    """Sees one level of grey in every x_t."""
+
+    views, process = 1, scaled_linear()
+
+    def __init__(self, level: float) -> None:
+        self.level = level
+
+    def embed(self, prompts: list[str]) -> Condition:
+        return Condition(torch.zeros(len(prompts), 1, 1))
+
+    def encode(self, images: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        return 2 * images - 1
+
+    def eps(self, x_t: Tensor, t: Tensor, cond: Condition, camera: Camera | None = None) -> Tensor:
+        alpha, sigma = rows(self.process.alpha(t)), rows(self.process.sigma(t))
+        return (x_t - alpha * self.level) / sigma
+
+
+@pytest.mark.parametrize("level", [0.0, 0.7])
+def test_the_score_is_how_far_the_pictures_are_from_what_the_prior_believes(level: float) -> None:
+    before, views = field(), {**STEP, "views": {"views": 1}}
+    work = refining.Work(before, "a mug", Believes(level), config(distill=views))
+    rng = torch.Generator().manual_seed(0)
+    camera = sample_views(work.config.distill.views, 1, rng)
+    seen = render(before[0], camera, work.background, 16, work.config.distill.renderer_at(1, 1), rng)
+    assert work.score(before) == pytest.approx(float((2 * seen.rgb - 1 - level).square().mean()), rel=1e-3)
+
+
+def test_distillation_brings_the_score_down_and_the_field_towards_the_belief() -> None:
+    adam = {"kind": "adam", "lr": 0.05}
+    longer = config(distill={**STEP, "views": {"views": 1}}, steps=120, check_every=60, ema=0.5, optimizer=adam)
+    refined = refine(field(), "a mug", Believes(0.0), longer)
+    assert refined.best.step > 0 and refined.best.score < 0.95 * refined.checks[0].score
+
+
+@pytest.mark.parametrize("views", [1, 2, 6])
+def test_views_that_make_no_whole_sets_are_refused(views: int, prior: PropsPrior) -> None:
+    with pytest.raises(ConfigError, match=rf"views={views} makes no whole set .* set distill.views.views=4"):
+        refine(field(), "a mug", prior, config(distill={**STEP, "views": {"views": views}}))
+
+
+def test_a_field_of_another_kind_is_refused() -> None:
+    with pytest.raises(ModelFileError, match="cannot be refined; give a DensityField"):
+        own_copy(Analytic((ball(),)))
+
+
+def test_the_strip_grows_by_a_row_a_check_and_thins_out(tmp_path: Path) -> None:
+    strip, heights = Strip(config(), tmp_path / "strip.png"), []
+    for step in range(ROWS + 1):
+        strip(Check(step, 1.0, best=False), field())
+        with Image.open(strip.path) as picture:
+            heights.append(picture.height // 96)
+    assert heights[:3] == [1, 2, 3] and max(heights) == ROWS and heights[-1] < ROWS
+
+
+class TestRecipe:
+    def test_a_recipe_is_a_preset_at_its_end(self) -> None:
+        overrides = ["refine.optimizer.lr=1e-4", "prior.path=mine"]
+        prior, refined = read_recipe("props-triplane", overrides, steps=20, seed=5)
+        assert prior.path == "mine" and (refined.steps, refined.optimizer.lr, refined.seed) == (20, 1e-4, 5)
+        assert refined.at == 14000 and refined.distill.sharpness.at(refined.at, refined.at) == 92
+
+    @pytest.mark.parametrize(
+        ("recipe", "overrides", "message"),
+        [
+            ("props-prior", [], "trains a prior; choose one that distils"),
+            ("no-such", [], "unknown preset 'no-such'"),
+            ("props-triplane", ["refine.patiense=3"], "refine.patiense"),
+            ("props-triplane", ["refine.check_every=0"], "greater than 0"),
+            ("props-triplane", ["distill.tims.t_min=0.5"], "tims"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, recipe: str, overrides: list[str], message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            read_recipe(recipe, overrides)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A generator and a prior of the props world that read MiniLM, and a generator and a prior that read CLIP."""
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    files = {"sd": tiny.write_sd(folder / "sd")}
+    shapes = {"triplane": ("minilm", 384), "voxel": (f"clip:{files['sd']}", tiny.WIDTH)}
+    for kind, (encoder, width) in shapes.items():
+        generator = build_generator(GENERATORS[kind].model_copy(update={"text_width": width}))
+        files[kind] = folder / f"{kind}.safetensors"
+        save_generator(generator, files[kind], {"licence": "Apache-2.0"}, encoder)
+    files["prior"] = folder / "prior.safetensors"
+    save_prior(MultiViewUViT(UViTConfig(pixels=16, stem=8, width=24, depth=2, heads=2)), files["prior"], {})
+    return files
+
+
+class TestCommand:
+    SMALL = (
+        "--set", "distill.renderer.nodes=8", "--set", "distill.renderer.samples=6", "--set", "distill.pixels=16",
+        "--set", "refine.check_every=2", "--set", "refine.judge.sets=1", "--resolution", 32, "--texture", 0,
+    )  # fmt: skip
+
+    def test_it_writes_what_generate_writes_and_keeps_the_field(self, files: dict[str, Path], tmp_path: Path) -> None:
+        kept = tmp_path / "kept.safetensors"
+        ended = scaledreamer(
+            "refine", "a red mug", "-o", tmp_path / "mug.glb", "-o", tmp_path / "mug.png", "--steps", 4, "--json",
+            "--keep", kept, "--model", files["triplane"], "--set", f"prior.path={files['prior']}", *self.SMALL,
+        )  # fmt: skip
+        assert ended.code == 0, ended.err
+        told = json.loads(ended.out)
+        names = ["mug.glb", "mug.png", "kept.safetensors", "mug-refine.png"]
+        assert [Path(name).name for name in told["files"]] == names and all(Path(n).is_file() for n in told["files"])
+        refined = told["refined"]
+        assert refined["steps"] == 4 and refined["score"] <= refined["score_before"] and told["faces"] > 100
+        with Image.open(tmp_path / "mug-refine.png") as picture:
+            assert picture.size == (4 * 96, 3 * 96)
+        note = read_note(kept)
+        assert note["prompt"] == "a red mug" and note["refined"] == refined and note["licence"] == "Apache-2.0"
+        asset = finish_field(load_field(kept), asset_settings("raw", resolution=32), "a red mug", note["model"])
+        assert len(asset.levels[0].faces) > 100
+        again = scaledreamer(
+            "refine", "a red mug", "-o", tmp_path / "more.obj", "--steps", 2, "--start", kept, "--no-previews",
+            "--model", files["triplane"], "--set", f"prior.path={files['prior']}", *self.SMALL,
+        )  # fmt: skip
+        assert again.code == 0 and "wrote" in again.out and not (tmp_path / "more-refine.png").exists(), again.err
+
+    def test_stable_diffusion_refines_voxels(self, files: dict[str, Path], tmp_path: Path) -> None:
+        ended = scaledreamer(
+            "refine", "a mug", "-o", tmp_path / "mug", "--steps", 2, "--json", "--recipe", "props-sd-triplane",
+            "--set", f"prior.path={files['sd']}", "--model", files["voxel"], "--text-encoder", files["sd"], *self.SMALL,
+        )  # fmt: skip
+        assert ended.code == 0, ended.err
+        told = json.loads(ended.out)
+        assert told["refined"]["recipe"] == "props-sd-triplane" and (tmp_path / "mug" / "manifest.json").is_file()
+        assert (tmp_path / "mug-refine.png").is_file()
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["-o", "mug.xyz"], "cannot write '.xyz'"),
+            (["-o", "mug.glb", "--keep", "mug.pt"], "name a .safetensors file"),
+            (["-o", "mug.glb", "--recipe", "props-prior"], "choose one that distils"),
+            (["-o", "mug.glb", "--set", "prior.pth=x"], "prior.props.pth"),
+            (["-o", "mug.glb", "--set", "lodz=2"], "lodz"),
+            (["-o", "mug.glb", "--set", "lods"], "write key=value"),
+        ],
+    )
+    def test_what_is_wrong_is_one_line_before_any_work(self, arguments: list[str], message: str) -> None:
+        ended = scaledreamer("refine", "a mug", *arguments)
+        assert ended.code == 2 and message in ended.err and ended.err.count("\n") == 1
