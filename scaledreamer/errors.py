@@ -27,3 +27,7 @@ class ExportError(ScaleDreamerError, ValueError):
 
 class TrainingError(ScaleDreamerError):
     """A training run that cannot go on; the last good checkpoint is intact."""
+
+
+class Interrupted(ScaleDreamerError):
+    """A training run that was asked to end: it has saved and can be resumed."""

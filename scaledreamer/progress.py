@@ -6,10 +6,26 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 PLAIN_EVERY = 30.0  # seconds between plain lines
+
+
+class Speed(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0.0:.2f}/s")
 
 
 class Progress:
@@ -23,6 +39,7 @@ class Progress:
             columns = (
                 BarColumn(),
                 MofNCompleteColumn(),
+                Speed(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
                 TextColumn("{task.description}"),
@@ -58,3 +75,8 @@ class Progress:
             file=sys.stderr,
             flush=True,
         )
+
+
+def warn(text: str) -> None:
+    """A line that somebody should read, above the bar where there is one."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)

@@ -1,11 +1,13 @@
 """Single-file models: safetensors whose metadata says what the file is and how to rebuild it."""
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -15,10 +17,18 @@ from scaledreamer.model.shelf import FORMAT
 
 
 def write(path: Path, kind: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Write tensors with a JSON header under our format mark; the file appears whole or not at all."""
+    """Write tensors with a JSON header under our format mark; the file appears whole or not at all.
+
+    Raises OSError where it cannot be written.
+    """
     metadata = {"format": FORMAT, "kind": kind, "header": json.dumps(header, sort_keys=True)}
     with atomic_path(path) as partial:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial, metadata)
+        try:
+            save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial, metadata)
+        except SafetensorError as error:
+            if code := re.search(r"os error (\d+)", str(error)):  # a full disk, most likely
+                raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
+            raise
         _order_header(partial)
 
 

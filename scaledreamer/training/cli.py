@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from scaledreamer.config import explain
-from scaledreamer.errors import ConfigError, ScaleDreamerError
-from scaledreamer.files import atomic_path
-from scaledreamer.model.shelf import read_header
+from scaledreamer.errors import ConfigError, Interrupted, ScaleDreamerError
+from scaledreamer.training import checkpoints, record
+from scaledreamer.training.checkpoints import averaged_weights
 from scaledreamer.training.config import (
     AutoencoderRun,
     CeilingRun,
@@ -23,15 +23,17 @@ from scaledreamer.training.config import (
     LatentPriorRun,
     PriorRun,
     Run,
+    continued,
     load_preset,
     overridden,
     preset_names,
-    resolve,
 )
-from scaledreamer.training.loop import CHECKPOINT, Task, Trainer, averaged_weights
-from scaledreamer.training.parallel import Rank, device_of, launch
+from scaledreamer.training.loop import Task, Trainer
+from scaledreamer.training.parallel import Rank, device_of, given_place, launch
 from scaledreamer.training.priors.config import encoder_name
 from scaledreamer.training.prompts import read_corpus
+from scaledreamer.training.report import write_report
+from scaledreamer.training.signals import RESUME_ME
 
 TOY = "toy2d"  # no run of the loop: all losses at once, on points of the plane
 
@@ -70,13 +72,28 @@ def build_task(run: Run, device: torch.device | str = "cpu") -> Task:
             return CeilingTask(run.generator, run.ceiling, run.loop.seed, run.loop.steps)
 
 
-def work(run: Run, folder: Path, resume: bool, rank: Rank) -> None:
+def prepare(run: Run) -> None:
+    """Make what all processes of a machine read: pictures of the ground truth, or a store of embeddings."""
+    if isinstance(run, PriorRun | AutoencoderRun | LatentPriorRun):
+        from scaledreamer.training.props.dataset import build
+
+        build(run.data.data, run.data.sets, run.data.views, processes=run.loop.processes)
+    if isinstance(run, DistillRun):
+        prompts = read_corpus(run.distill.corpus)  # a fault in it is one line here, and a traceback in each process
+        if run.distill.embeddings is not None:
+            store_embeddings(run, prompts, run.distill.embeddings)
+
+
+def work(run: Run, folder: Path, resume: bool, command: str, rank: Rank) -> None:
     """One process of a run."""
     trainer = Trainer(build_task(run, device_of(rank)), run.loop, folder, rank, run.model_dump(mode="json"))
     if resume:
         trainer.restore()
     elif run.loop.start is not None:
         trainer.begin_from(run.loop.start, "props-prior" if isinstance(run, PriorRun) else "generator")
+    if rank.first:
+        record.begin(folder, trainer.resolved, examples_a_step(run), command, trainer.step, rank.count)
+        trainer.report = partial(write_report, folder)
     trainer.run()
 
 
@@ -84,7 +101,7 @@ def export(run: Run, folder: Path, facts: dict[str, Any]) -> Path:
     """Write the run's averaged weights as the model file that everything else loads."""
     task = build_model(run)
     task.load_state_dict(averaged_weights(folder))
-    header = read_header(folder / CHECKPOINT, "training")["counters"]
+    header = checkpoints.read_newest_header(folder)["counters"]
     card = {
         **facts,
         "steps": header["step"],
@@ -122,11 +139,12 @@ def examples_a_step(run: Run) -> int:
     """View sets or prompts that all processes see in a step."""
     match run:
         case PriorRun() | AutoencoderRun() | LatentPriorRun():
-            return run.data.batch * run.loop.processes
+            batch = run.data.batch
         case DistillRun():
-            return run.distill.prompts * run.loop.processes
+            batch = run.distill.prompts
         case CeilingRun():
-            return run.ceiling.prompts * run.loop.processes
+            batch = run.ceiling.prompts
+    return batch * run.loop.accumulate * run.loop.processes
 
 
 def build_model(run: Run) -> nn.Module:
@@ -186,6 +204,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="folder of a new run (default: runs/PRESET)")] = None,
     resume: Annotated[Path | None, typer.Option(help="folder of a run to continue from its checkpoint")] = None,
     dry: Annotated[bool, typer.Option("--dry-run", help="build everything, take two steps, write nothing")] = False,
+    budget: Annotated[float | None, typer.Option("--budget-gb", help="with --dry-run: memory of a process")] = None,
     listing: Annotated[bool, typer.Option("--list", help="name the presets and stop")] = False,
 ) -> None:
     """Train a prior or a generator from a preset."""
@@ -195,40 +214,48 @@ def train(
     if preset == TOY:
         toy(overrides or [], out or Path("runs") / TOY)
         return
+    place = given_place()
+    options = [*(overrides or []), *([] if place is None else [f"loop.processes={place.count}"])]
     if resume is not None:
-        values = read_header(resume / CHECKPOINT, "training")["config"]
-        run, folder = resolve(values, overrides or []), resume
+        run, folder = continued(config_of(resume), options), resume
     elif preset is None:
         raise ConfigError(f"name a preset, one of {preset_names()}, or --resume a run")
     else:
-        run, folder = load_preset(preset, overrides or []), out or Path("runs") / preset
+        run, folder = load_preset(preset, options), out or Path("runs") / preset
     if dry:
         from scaledreamer.training.dry_run import dry_run
 
-        print(json.dumps(dry_run(run, build_task, build_model), indent=1))
+        print(json.dumps(dry_run(run, build_task, build_model, budget), indent=1))
         return
-    if resume is None and (folder / CHECKPOINT).exists():
+    saved = checkpoints.exists(folder)
+    if resume is None and saved:
         raise ConfigError(f"{folder} holds a run already; continue it with --resume {folder}, or choose another --out")
-    if isinstance(run, PriorRun | AutoencoderRun | LatentPriorRun):
-        from scaledreamer.training.props.dataset import build
+    command = "scaledreamer-train " + " ".join(sys.argv[1:])
+    launch(partial(work, run, folder, saved, command), run.loop.processes, partial(prepare, run))
+    if place is None or place.first:
+        print(f"wrote {export(run, folder, {'command': command, 'scaledreamer': version('scaledreamer')})}")
 
-        build(run.data.data, run.data.sets, run.data.views, processes=run.loop.processes)
-    if isinstance(run, DistillRun):
-        prompts = read_corpus(run.distill.corpus)  # a fault in it is one line here, and a traceback in each process
-        if run.distill.embeddings is not None:
-            store_embeddings(run, prompts, run.distill.embeddings)
-    launch(partial(work, run, folder, resume is not None), run.loop.processes)
-    facts = {"command": "scaledreamer-train " + " ".join(sys.argv[1:]), "scaledreamer": version("scaledreamer")}
-    path = export(run, folder, facts)
-    with atomic_path(folder / "config.json") as partial_path:
-        partial_path.write_text(json.dumps(run.model_dump(mode="json"), indent=1))
-    print(f"wrote {path}")
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """What a run folder says about its run: the newest checkpoint, or its record where none was written yet."""
+    if not checkpoints.exists(folder) and (folder / record.RECORD).exists():
+        config: dict[str, Any] = record.read(folder)["config"]
+        return config
+    newest: dict[str, Any] = checkpoints.read_newest_header(folder)["config"]
+    return newest
 
 
 def main() -> None:
     """Entry point: expected errors become one line."""
     try:
         typer.run(train)
+    except Interrupted as ended:
+        print(ended, file=sys.stderr)
+        raise SystemExit(RESUME_ME) from None
     except ScaleDreamerError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+if __name__ == "__main__":  # torchrun -m scaledreamer.training.cli
+    main()

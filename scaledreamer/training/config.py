@@ -1,5 +1,6 @@
 """What can be trained: one typed config a run, from a preset file and overrides."""
 
+import copy
 from importlib import resources
 from typing import Annotated, Any, Literal, Self
 
@@ -121,6 +122,17 @@ def resolve(values: dict[str, Any], overrides: list[str]) -> Run:
         return _ADAPTER.validate_python(overridden(values, overrides))
     except ValidationError as error:
         raise ConfigError(explain(error)) from error
+
+
+def continued(values: dict[str, Any], overrides: list[str]) -> Run:
+    """The run that a checkpoint holds, with overrides. On another number of processes each takes on as many batches as
+    keep those of a step, or come nearest to them, unless loop.accumulate is among the overrides.
+    """
+    before, run = resolve(copy.deepcopy(values), []).loop, resolve(copy.deepcopy(values), overrides)
+    if any(override.startswith("loop.accumulate=") for override in overrides):
+        return run
+    each = max(1, round(before.processes * before.accumulate / run.loop.processes))
+    return run.model_copy(update={"loop": run.loop.model_copy(update={"accumulate": each})})
 
 
 def overridden(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:

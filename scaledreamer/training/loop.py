@@ -1,10 +1,10 @@
-"""The training loop: gradients, one optimiser step, EMA, metrics, previews, atomic checkpoints and exact resume."""
+"""The training loop: gradients, one optimiser step, EMA, metrics, previews, checkpoints and exact resume."""
 
 import copy
-import json
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +14,13 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from torch import Tensor, nn
 
 from scaledreamer.config import Config
-from scaledreamer.errors import ModelFileError, TrainingError
-from scaledreamer.files import atomic_path
-from scaledreamer.model.checkpoint import half, load_weights, read_tensors, write
+from scaledreamer.errors import Interrupted, ModelFileError, TrainingError
+from scaledreamer.model.checkpoint import load_weights, read_tensors
 from scaledreamer.model.shelf import read_header
-from scaledreamer.progress import Progress
+from scaledreamer.progress import Progress, warn
+from scaledreamer.training import checkpoints
+from scaledreamer.training.checkpoints import under
+from scaledreamer.training.metrics import Metrics
 from scaledreamer.training.optimizers import (
     AdamConfig,
     OptimizerConfig,
@@ -29,8 +31,7 @@ from scaledreamer.training.optimizers import (
 )
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.schedules import Scheduled, constant
-
-CHECKPOINT = "checkpoint.safetensors"
+from scaledreamer.training.signals import Asked, asked_to_end
 
 
 class LoopConfig(Config):
@@ -83,32 +84,56 @@ class Trainer:
         self.optimizer = build_optimizer(config.optimizer, parameter_groups(self.model, config.lr_factors))
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False) if config.ema else self.model
         self.step = self.skipped = self.bad_in_a_row = 0
+        self.saved: int | None = None  # step of the newest checkpoint
         self.cpu_seconds = self.wall_seconds = 0.0
+        self.metrics = Metrics(folder)
+        self.report: Callable[[], None] = lambda: None  # called by the first process after a preview and at the end
 
     def run(self) -> None:
-        """Train to the last step, saving as it goes."""
-        config = self.config
+        """Train to the last step, saving as it goes; Interrupted where SIGTERM or SIGINT asked to end before it."""
+        config, rank = self.config, self.rank
         self.folder.mkdir(parents=True, exist_ok=True)
-        progress = Progress(config.steps, self.step, quiet=not self.rank.first)
+        rank.check_same(self.model, self.step)
+        if rank.first:
+            self.metrics.open_board(self.step)
+        progress = Progress(config.steps, self.step, quiet=not rank.first)
+        with progress, asked_to_end() as asked:
+            try:
+                self._run(progress, asked)
+            finally:
+                self.metrics.close()
+                if rank.first:
+                    self.report()
+            rank.wait()  # or else a launcher ends the first while it writes, for others have ended
+        if self.step < config.steps:
+            raise Interrupted(
+                f"ended as asked after step {self.step} of {config.steps}, and saved; "
+                f"go on with: scaledreamer-train --resume {self.folder}"
+            )
+
+    def _run(self, progress: Progress, asked: Asked) -> None:
+        config = self.config
         wall, cpu = time.monotonic(), time.process_time()
         sums: dict[str, list[float]] = {}
-        with progress:
-            while self.step < config.steps:
-                for name, value in self.advance().items():
-                    sums.setdefault(name, []).append(value)
-                now, used = time.monotonic(), time.process_time()
-                self.wall_seconds, wall = self.wall_seconds + now - wall, now
-                self.cpu_seconds, cpu = self.cpu_seconds + used - cpu, used
-                last = self.step == config.steps
-                if self.step % config.log_every == 0 or last:
-                    means = {name: sum(values) / len(values) for name, values in sums.items()}
-                    self.log(means)
-                    progress.update(self.step, means)
-                    sums.clear()
-                if self.step % config.save_every == 0 or last:
-                    self.save()
-                if config.preview_every and (self.step % config.preview_every == 0 or last):
-                    self.preview()
+        while self.step < config.steps:
+            for name, value in self.advance().items():
+                sums.setdefault(name, []).append(value)
+            now, used = time.monotonic(), time.process_time()
+            self.wall_seconds, wall = self.wall_seconds + now - wall, now
+            self.cpu_seconds, cpu = self.cpu_seconds + used - cpu, used
+            last = self.step == config.steps
+            ends = self.rank.any(asked.by is not None) and not last
+            if self.step % config.log_every == 0 or last:
+                means = {name: sum(values) / len(values) for name, values in sums.items()}
+                self.log(means)
+                progress.update(self.step, means)
+                sums.clear()
+            if self.step % config.save_every == 0 or last or ends:
+                self._keep(must=last or ends)
+            if config.preview_every and (self.step % config.preview_every == 0 or last):
+                self.preview()
+            if ends:
+                return
 
     def advance(self) -> dict[str, float]:
         """One step: loss, averaged gradient, update. A step that is not finite is skipped and counted."""
@@ -152,7 +177,7 @@ class Trainer:
         return total, sums
 
     def log(self, means: dict[str, float]) -> None:
-        """Append one line to metrics.jsonl."""
+        """Append one row to the run's metrics."""
         if not self.rank.first:
             return
         row = {
@@ -162,8 +187,7 @@ class Trainer:
             "wall_s": round(self.wall_seconds, 1),
             "cpu_s": round(self.cpu_seconds, 1),  # of the first process
         }
-        with (self.folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        self.metrics.append(row)
 
     def preview(self) -> None:
         """Write preview/<step>.png."""
@@ -171,20 +195,39 @@ class Trainer:
             return
         image = self.task.preview(self.ema)
         if image is not None:
-            (self.folder / "preview").mkdir(exist_ok=True)
-            image.save(self.folder / "preview" / f"{self.step:07d}.png")
+            self.metrics.picture(image, self.step)
+            self.report()
 
     def save(self) -> None:
         """Write everything that the next step needs, in one file that appears whole or not at all."""
         if not self.rank.first:
             return
+        checkpoints.save(self.folder, self._state(), self._header())
+        self.saved = self.step
+
+    def _state(self) -> dict[str, Tensor]:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         if self.config.ema:
             tensors |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in moments(self.optimizer).items()}
-        tensors |= {f"task.{name}": value for name, value in self.task.extra_state().items()}
-        header = {"config": self.resolved, "counters": {name: getattr(self, name) for name in COUNTERS}}
-        write(self.folder / CHECKPOINT, "training", tensors, header)
+        return tensors | {f"task.{name}": value for name, value in self.task.extra_state().items()}
+
+    def _header(self) -> dict[str, Any]:
+        counters = {name: getattr(self, name) for name in COUNTERS}
+        batches = {"processes": self.rank.count, "each": self.config.accumulate}
+        return {"config": self.resolved, "counters": counters, "batches": batches}
+
+    def _keep(self, must: bool) -> None:
+        """Save; a disk that takes nothing costs this checkpoint, and the run only where there will be no later one."""
+        try:
+            self.save()
+        except OSError as error:
+            size = sum(tensor.nbytes for tensor in self._state().values()) / 1e6
+            whole = "there is none" if self.saved is None else f"the last one is of step {self.saved} and whole"
+            told = f"no checkpoint of step {self.step} in {self.folder} ({error}); {whole}"
+            if must:
+                raise TrainingError(f"{told}. Free {size:.0f} MB, then go on with --resume {self.folder}") from error
+            warn(f"{told}. The run goes on; free {size:.0f} MB before step {self.step + self.config.save_every}")
 
     def begin_from(self, path: Path, kind: str) -> None:
         """Begin with the weights of a model file of this kind."""
@@ -195,59 +238,38 @@ class Trainer:
 
     def restore(self) -> None:
         """Continue from the folder's checkpoint: the same weights, moments and counters, and metrics cut to match."""
-        path = self.folder / CHECKPOINT
-        header, tensors = read_header(path, "training"), read_tensors(path)
+        header, tensors = checkpoints.load(self.folder, tell=self.rank.first)
         kinds = [config.get("kind") for config in (header["config"], self.resolved)]
         if kinds[0] != kinds[1]:
-            raise ModelFileError(f"{path} holds a run of kind {kinds[0]!r}, not {kinds[1]!r}; resume it as what it is")
-        weights = _under("model.", tensors)
+            raise ModelFileError(
+                f"{self.folder} holds a run of kind {kinds[0]!r}, not {kinds[1]!r}; resume it as what it is"
+            )
+        weights = under("model.", tensors)
         self.model.load_state_dict(weights)
         if self.config.ema:
-            self.ema.load_state_dict(_under("ema.", tensors) or weights)
-        load_moments(self.optimizer, _under("optimizer.", tensors))  # a shrunken checkpoint carries none
-        if extra := _under("task.", tensors):
+            self.ema.load_state_dict(under("ema.", tensors) or weights)
+        load_moments(self.optimizer, under("optimizer.", tensors))  # a shrunken checkpoint carries none
+        if extra := under("task.", tensors):
             self.task.load_extra_state(extra)
         for name in COUNTERS:
             setattr(self, name, header["counters"][name])
+        self.saved = self.step
         if self.rank.first:
-            self._cut_metrics()
+            self.metrics.cut(self.step)
+            self._tell_of_other_shares(header.get("batches"))
 
-    def _cut_metrics(self) -> None:
-        """Drop log lines of steps after the checkpoint; they will be made again."""
-        path = self.folder / "metrics.jsonl"
-        if not path.exists():
+    def _tell_of_other_shares(self, before: dict[str, int] | None) -> None:
+        """Warn where the batches of a step are shared out otherwise than when the checkpoint was written."""
+        now = {"processes": self.rank.count, "each": self.config.accumulate}
+        if before is None or before == now:
             return
-        kept = []
-        for line in path.read_text().splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:  # the line that a kill cut short
-                continue
-            if row["step"] <= self.step:
-                kept.append(line + "\n")
-        with atomic_path(path) as partial:
-            partial.write_text("".join(kept))
+        was, are = (shares["processes"] * shares["each"] for shares in (before, now))
+        told = "batches a step, {processes} processes with {each} each"
+        changed = f"{was} {told.format(**before)}, are now {are} {told.format(**now)}"
+        if was == are:
+            warn(f"{changed}: the same batches, summed in another order, so equal to rounding and no more to the bit")
+        else:
+            warn(f"{changed}: weights and counters go on, the batches are others and optimizer.lr stays as it is")
 
 
 COUNTERS = ("step", "skipped", "bad_in_a_row", "cpu_seconds", "wall_seconds")
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def averaged_weights(folder: Path) -> dict[str, Tensor]:
-    """The weights that a run keeps: its EMA, or the model where there is none."""
-    read_header(folder / CHECKPOINT, "training")
-    tensors = read_tensors(folder / CHECKPOINT)
-    return _under("ema.", tensors) or _under("model.", tensors)
-
-
-def shrink(folder: Path, out: Path) -> None:
-    """Write a run's averaged weights and counters in fp16, without optimiser moments: small enough to carry.
-
-    A resume from it starts the moments anew, so it is not exact.
-    """
-    header = read_header(folder / CHECKPOINT, "training")
-    weights = {f"model.{name}": value for name, value in averaged_weights(folder).items()}
-    write(out, "training", half(weights), header)

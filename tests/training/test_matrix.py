@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from scaledreamer.model.shelf import read_card
 from scaledreamer.pipeline import TextTo3D
+from scaledreamer.training.checkpoints import CHECKPOINT
 from scaledreamer.training.cli import train
-from scaledreamer.training.loop import CHECKPOINT
 from tests.server.running import running
 from tests.training.priors import tiny
 from tests.training.priors.test_mvdream_parity import HEAD_CHANNELS, recorded
