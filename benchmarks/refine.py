@@ -1,0 +1,93 @@
+"""What `scaledreamer refine` is worth: the default model's answers before and after, against the true props.
+
+    python benchmarks/refine.py                         # 20 prompts, about twenty minutes of two cores
+    python benchmarks/refine.py --prompts 4 --jobs 1
+
+Evenly spread prompts of the training set and of the held-out pairs, each refined in a process of one thread with the
+recipe that the command line takes. The judge knows the prior and nothing of the truth; the truth is only looked at
+here. CPU-seconds are those of the refinement, without loading and without the asset that would follow.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+
+import torch
+
+from scaledreamer import TextTo3D
+from scaledreamer.cli_refine import read_recipe
+from scaledreamer.training.evaluation.metrics import measure
+from scaledreamer.training.evaluation.report import spread
+from scaledreamer.training.evaluation.suite import Case, Row, cases, score
+from scaledreamer.training.priors.base import Prior
+from scaledreamer.training.priors.build import build_prior
+from scaledreamer.training.refine import refine
+
+RECIPE = "props-triplane"
+SHOWN = {"silhouette_iou": "silhouette IoU", "volumetric_iou": "volumetric IoU", "color_error": "colour error"}
+LIMIT = 180  # CPU-seconds
+
+
+@cache
+def tools() -> tuple[TextTo3D, Prior]:
+    """Loaded once a process."""
+    torch.set_num_threads(1)
+    return TextTo3D.load(), build_prior(read_recipe(RECIPE, [])[0], "cpu")[0]
+
+
+def once(case: Case, overrides: list[str]) -> tuple[Case, Row, Row, dict[str, float]]:
+    pipe, prior = tools()
+    _, config = read_recipe(RECIPE, overrides)
+    field = pipe.fields([case.prompt])
+    began = time.process_time()
+    refined = refine(field, case.prompt, prior, config)
+    seconds = time.process_time() - began
+    facts = {
+        "cpu": seconds, "steps": refined.checks[-1].step, "kept": refined.best.step,
+        "gain": 1 - refined.best.score / refined.checks[0].score,
+    }  # fmt: skip
+    return case, score(measure(field), case.prop), score(measure(refined.field), case.prop), facts
+
+
+def lines(results: list[tuple[Case, Row, Row, dict[str, float]]]) -> Iterator[str]:
+    yield "| prompt | steps, kept | CPU-s | judge's gain | " + " | ".join(SHOWN.values()) + " |"
+    yield "|---|---|---|---|" + "---|" * len(SHOWN)
+    for case, before, after, facts in results:
+        numbers = " | ".join(f"{before[name]:.3f} → {after[name]:.3f}" for name in SHOWN)
+        kept = f"{facts['steps']:.0f}, {facts['kept']:.0f}"
+        yield f"| {case.prompt} | {kept} | {facts['cpu']:.0f} | {facts['gain']:.1%} | {numbers} |"
+    means = [
+        [statistics.fmean(rows[name] for rows in side) for name in SHOWN]
+        for side in list(zip(*results, strict=True))[1:3]
+    ]
+    numbers = " | ".join(f"**{a:.3f} → {b:.3f}**" for a, b in zip(*means, strict=True))
+    spent = [facts["cpu"] for *_, facts in results]
+    yield f"| **mean** | | **{statistics.fmean(spent):.0f}** (most {max(spent):.0f}; target {LIMIT}) | | {numbers} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prompts", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--set", action="append", default=[], help="of the recipe: refine.steps=400")
+    given = parser.parse_args()
+    chosen = spread(cases("seen"), given.prompts // 2) + spread(cases("pairs"), given.prompts - given.prompts // 2)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; {RECIPE} {given.set}\n")
+    with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+        results = list(pool.map(once, chosen, [given.set] * len(chosen)))
+    print("\n".join(lines(results)))
+    worse = [case.prompt for case, _, _, facts in results if facts["gain"] < 0]
+    print(f"\nworse than they began by the judge that chooses: {worse or 'none'}")
+    for name, label in SHOWN.items():
+        better = sum((after[name] > before[name]) == (name != "color_error") for _, before, after, _ in results)
+        print(f"{label}: better in {better} of {len(results)}")
+
+
+if __name__ == "__main__":
+    main()
