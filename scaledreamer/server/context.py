@@ -36,7 +36,7 @@ class Context:
         stage, progress = self.flow.progress(record)
         return job_view(
             record, base, stage=stage, progress=progress, position=self.flow.works.position(record.id),
-            eta=self.admission.eta(record.id), keep_seconds=self.settings.keep_days * 86400,
+            eta=None if record.finished else self.admission.eta(record.id), keep_seconds=self.settings.keep_days * 86400,
         )  # fmt: skip
 
     async def find(self, job: str, owner: str) -> Record:

@@ -33,7 +33,7 @@ from scaledreamer.model.generators.triplane_transformer import (
 )
 from scaledreamer.model.text import MiniLM, TextEmbedding, TextEncoder
 from scaledreamer.pipeline import TextTo3D
-from tests.model.networks import PROPS, TINY, assert_same, planes_network, text
+from tests.model.networks import PROPS, TINY, assert_same, clip, planes_network, text
 
 COMPILER = """
 import torch
