@@ -191,7 +191,8 @@ def test_a_request_is_copied_as_curl_and_as_python_that_run(browser: webdriver.C
     with running(tmp_path / "data") as client:
         browser.get(f"{client.base_url}/")
         origin = str(client.base_url).rstrip("/")
-        browser.execute_cdp_cmd("Browser.grantPermissions", {"origin": origin, "permissions": ["clipboardReadWrite"]})
+        clipboard = ["clipboardReadWrite", "clipboardSanitizedWrite"]  # what is not granted here is denied
+        browser.execute_cdp_cmd("Browser.grantPermissions", {"origin": origin, "permissions": clipboard})
         for name, words in (("prompt", 'a "wizard\'s" mug $HOME \\n'), ("second", "a chest")):
             at(browser, name).clear()
             at(browser, name).send_keys(words)

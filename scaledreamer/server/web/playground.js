@@ -88,9 +88,10 @@ async function present(get, repeat) {
     }
     draw(job);
     quietly();
-    await finish(ended(job) ? job : await follow(job, signal, draw), signal);
+    const last = ended(job) ? job : await follow(job, signal, draw);
+    await finish(last, signal);
     quietly();
-    return job.status;
+    return last.status;
   } catch (problem) {
     if (signal.aborted) return null;
     if (problem.status === 401) denied = repeat;
