@@ -49,7 +49,7 @@ def edges_of(faces: Int64[np.ndarray, "F 3"]) -> Edges:
     return Edges(keys[starts], stride, np.diff(starts, append=len(keys)), starts, order, tail < head)
 
 
-def ends(faces: Int64[np.ndarray, "F 3"], half_edges: Int64[np.ndarray, " *N"]) -> Int64[np.ndarray, "3 *N"]:
+def ends(faces: Int64[np.ndarray, "F 3"], half_edges: Int64[np.ndarray, "..."]) -> Int64[np.ndarray, "3 ..."]:
     """Of each half-edge the vertex it leaves, the one it reaches, and the third of its face."""
     face, corner = np.divmod(half_edges, 3)
     return np.stack([faces[face, (corner + step) % 3] for step in range(3)])

@@ -34,9 +34,10 @@ class Context:
     def view(self, record: Record, base: str) -> Job:
         """The job as a client sees it."""
         stage, progress = self.flow.progress(record)
+        eta = None if record.finished else self.admission.eta(record.id)
         return job_view(
             record, base, stage=stage, progress=progress, position=self.flow.works.position(record.id),
-            eta=None if record.finished else self.admission.eta(record.id), keep_seconds=self.settings.keep_days * 86400,
+            eta=eta, keep_seconds=self.settings.keep_days * 86400,
         )  # fmt: skip
 
     async def find(self, job: str, owner: str) -> Record:
