@@ -1,5 +1,6 @@
 """A computation that is only imagined, shapes without numbers: what it keeps in memory, how long it takes at least."""
 
+import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -140,7 +141,9 @@ class Ledger(TorchDispatchMode):
 @contextmanager
 def imagined() -> Iterator[None]:
     """Tensors made in here have shapes and no numbers."""
-    with FakeTensorMode(allow_non_fake_inputs=True), patch.object(nn.Module, "_apply", convert):
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with mode, patch.object(nn.Module, "_apply", convert), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")  # torch's own deepcopy does
         yield
 
 

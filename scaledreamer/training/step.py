@@ -81,6 +81,12 @@ class DistillConfig(Config):
             raise ValueError("regularizers.orient reads the normal of every sample; set renderer.slopes=1")
         return self
 
+    @model_validator(mode="after")
+    def _smoothness_has_a_lattice(self) -> Self:
+        if not isinstance(self.renderer, LatticeConfig) and self.regularizers.smoothness != OFF:
+            raise ValueError("regularizers.smoothness compares the nodes of a lattice; set regularizers.smoothness=0")
+        return self
+
     def renderer_at(self, step: int, steps: int) -> VolSDFConfig | LatticeConfig | NeRFConfig:
         """The renderer with the sharpness of this step; a NeRF has none."""
         if isinstance(self.renderer, NeRFConfig):
