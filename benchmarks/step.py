@@ -30,10 +30,13 @@ from scaledreamer.training.parallel import Rank
 from scaledreamer.training.priors.props import load_prior, prior_path
 from scaledreamer.training.step import DistillTask
 
-PRESET, LATE = "props-triplane", 8000  # a step at which the empty prompt need not be asked, as at most of them
+PRESET, LATE = "props-triplane", 0.6  # of the run, where the empty prompt is not asked, as in most of it
+    "props-triplane",
+    0.6,
+)  # of the run: a step at which the empty prompt need not be asked, as at most of them
 VIEWS = {f"{4 * sets} views": [f"distill.views.views={4 * sets}"] for sets in (1, 2, 4)}
 PIXELS = {f"{side}² pixels": [f"distill.pixels={side}"] for side in (32, 64)}
-PIXELS |= {f"32² pixels, {n}³ nodes": [f"distill.renderer.nodes={n}"] for n in (24, 40, 48)}
+PIXELS |= {f"32² pixels, {n}³ nodes": [f"distill.nodes={n}"] for n in (24, 40, 48)}
 GENERATORS = {
     f"width {width}, {layers} layers": [f"generator.width={width}", f"generator.layers={layers}"]
     for width, layers in ((192, 4), (96, 4), (192, 8), (384, 4))
@@ -43,8 +46,17 @@ GENERATORS = {
 def trainer(overrides: list[str]) -> Trainer:
     """The preset with overrides, at a step in its middle."""
     run = load_preset(PRESET, ["loop.processes=1", *overrides])
-    made = Trainer(build_task(run), run.loop, Path(), Rank(), {})
-    made.step = LATE
+    assert isinstance(run, DistillRun)
+    task = build_task(run)
+    assert isinstance(task, DistillTask)
+    return at_work(run, task)
+
+
+def at_work(run: DistillRun, task: DistillTask) -> Trainer:
+    """A trainer in the middle of a run that it writes nowhere."""
+    task.steps = run.loop.steps
+    made = Trainer(task, run.loop, Path(), Rank(), {})
+    made.step = round(LATE * run.loop.steps)
     return made
 
 
@@ -59,10 +71,7 @@ def of_corpus(count: int, folder: Path) -> Trainer:
     run = load_preset(PRESET, ["loop.processes=1", *wanted])
     assert isinstance(run, DistillRun)
     task = DistillTask(run.generator, load_prior(prior_path("shipped"), store), store, run.distill, run.loop.seed)
-    task.steps = run.loop.steps
-    made = Trainer(task, run.loop, Path(), Rank(), {})
-    made.step = LATE
-    return made
+    return at_work(run, task)
 
 
 def table(title: str, runs: dict[str, Trainer], rounds: int) -> None:

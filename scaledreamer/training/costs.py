@@ -34,6 +34,7 @@ from scaledreamer.training.priors.config import MVDreamConfig, PropsPriorConfig,
 from scaledreamer.training.priors.skeleton import Skeleton, minilm, skeleton
 from scaledreamer.training.priors.view_prompts import SUFFIXES
 from scaledreamer.training.prompts import ListCorpus
+from scaledreamer.training.schedules import constant
 from scaledreamer.training.step import DistillTask
 from scaledreamer.training.views import sample_views
 
@@ -152,7 +153,8 @@ def imagine(run: DistillRun, bones: Skeleton) -> tuple[DistillTask, Trainer]:
     loop = run.loop.model_copy(update={"accumulate": min(2, run.loop.accumulate)})
     trainer = Trainer(task, loop, Path(), Rank(), {})
     moments = [round(i * run.loop.steps / 100) for i in range(100)]
-    trainer.step = max(moments, key=lambda step: run.distill.pixels.at(step, run.loop.steps))
+    pixels, nodes = run.distill.pixels, run.distill.nodes or constant(0)
+    trainer.step = max(moments, key=lambda step: (pixels.at(step, run.loop.steps), nodes.at(step, run.loop.steps)))
     return task, trainer
 
 

@@ -60,6 +60,7 @@ class DistillConfig(Config):
     background: BackgroundConfig = PlainBackgroundConfig()  # what has weights is trained with the generator
     renderer: RenderConfig = LatticeConfig()
     sharpness: Scheduled = constant(30.0)  # replaces the renderer's
+    nodes: Scheduled | None = None  # along an axis of the lattice; replaces the renderer's
     pixels: Scheduled = constant(64)  # along a picture's side
     prompts: PositiveInt = 1  # a process and step
     view_dependent: bool = False  # tell the prior which side a camera sees: front, side, back or from above
@@ -82,16 +83,23 @@ class DistillConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _smoothness_has_a_lattice(self) -> Self:
-        if not isinstance(self.renderer, LatticeConfig) and self.regularizers.smoothness != OFF:
+    def _lattices_have_nodes(self) -> Self:
+        if isinstance(self.renderer, LatticeConfig):
+            return self
+        if self.regularizers.smoothness != OFF:
             raise ValueError("regularizers.smoothness compares the nodes of a lattice; set regularizers.smoothness=0")
+        if self.nodes is not None:
+            raise ValueError(f"nodes are those of a lattice, and renderer.kind is {self.renderer.kind}; set nodes=null")
         return self
 
     def renderer_at(self, step: int, steps: int) -> VolSDFConfig | LatticeConfig | NeRFConfig:
-        """The renderer with the sharpness of this step; a NeRF has none."""
+        """The renderer with the sharpness and the lattice of this step; a NeRF has neither."""
         if isinstance(self.renderer, NeRFConfig):
             return self.renderer
-        return self.renderer.model_copy(update={"sharpness": self.sharpness.at(step, steps)})
+        update: dict[str, float] = {"sharpness": self.sharpness.at(step, steps)}
+        if self.nodes is not None:
+            update["nodes"] = round(self.nodes.at(step, steps))
+        return self.renderer.model_copy(update=update)
 
 
 class Scenery(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from scaledreamer.model.cameras import Camera
 from scaledreamer.model.generators import TriplaneTransformerConfig
+from scaledreamer.model.rendering import LatticeConfig
 from scaledreamer.model.text import TextEmbedding, TextEncoder
 from scaledreamer.training.config import DistillRun, resolve
 from scaledreamer.training.loop import LoopConfig, Trainer
@@ -153,6 +154,18 @@ def test_a_vsd_run_resumes_to_the_bit_with_its_copy(corpus: Path, tmp_path: Path
 def test_perp_neg_needs_the_sides() -> None:
     with pytest.raises(ValidationError, match=r"perp_neg=-0\.5 needs view_dependent=true"):
         DistillConfig.model_validate({"loss": {"kind": "asd"}, "perp_neg": -0.5})
+
+
+def test_a_lattice_may_grow_over_a_run_and_others_have_none() -> None:
+    config = DistillConfig.model_validate(
+        {"loss": {"kind": "asd"}, "nodes": {"knots": [[0, 8], [0.5, 8], [0.51, 12]]}, "sharpness": 20}
+    )
+    lattices = [config.renderer_at(step, 100) for step in (0, 50, 51, 100)]
+    assert [each.nodes for each in lattices if isinstance(each, LatticeConfig)] == [8, 8, 12, 12]
+    marched = {"loss": {"kind": "asd"}, "renderer": {"kind": "volsdf"}}
+    for wrong, remedy in (({"nodes": 8}, "set nodes=null"), ({"regularizers": {"smoothness": 1}}, "smoothness=0")):
+        with pytest.raises(ValidationError, match=remedy):
+            DistillConfig.model_validate(marched | wrong)
 
 
 def test_a_run_chooses_its_prior_by_kind() -> None:
