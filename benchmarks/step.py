@@ -31,9 +31,6 @@ from scaledreamer.training.priors.props import load_prior, prior_path
 from scaledreamer.training.step import DistillTask
 
 PRESET, LATE = "props-triplane", 0.6  # of the run, where the empty prompt is not asked, as in most of it
-    "props-triplane",
-    0.6,
-)  # of the run: a step at which the empty prompt need not be asked, as at most of them
 VIEWS = {f"{4 * sets} views": [f"distill.views.views={4 * sets}"] for sets in (1, 2, 4)}
 PIXELS = {f"{side}² pixels": [f"distill.pixels={side}"] for side in (32, 64)}
 PIXELS |= {f"32² pixels, {n}³ nodes": [f"distill.nodes={n}"] for n in (24, 40, 48)}
