@@ -25,7 +25,7 @@ from scaledreamer.training.config import DistillRun, load_preset
 from scaledreamer.training.evaluation.report import evaluate
 from scaledreamer.training.losses import ASDConfig
 from scaledreamer.training.priors.process import Cosine
-from scaledreamer.training.props.grammar import Split
+from scaledreamer.training.props.world import Split
 
 SPLITS: tuple[Split, ...] = ("seen", "pairs")
 COLUMNS = ("volumetric_iou", "silhouette_iou", "color_error", "shape_r1", "color_r1")

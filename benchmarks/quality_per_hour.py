@@ -28,7 +28,7 @@ from scaledreamer.training.config import DistillRun, load_preset
 from scaledreamer.training.evaluation.report import evaluate
 from scaledreamer.training.loop import Trainer
 from scaledreamer.training.parallel import Rank
-from scaledreamer.training.props.grammar import Split
+from scaledreamer.training.props.world import Split
 from scaledreamer.training.step import DistillTask
 
 PRESET = "props-triplane"

@@ -27,6 +27,7 @@ from scaledreamer.training.evaluation.report import spread
 from scaledreamer.training.evaluation.suite import Case, Row, cases, score
 from scaledreamer.training.priors.base import Prior
 from scaledreamer.training.priors.build import build_prior
+from scaledreamer.training.props.world import FIRST
 from scaledreamer.training.refine import refine
 
 RECIPE = "props-triplane"
@@ -52,7 +53,7 @@ def once(case: Case, overrides: list[str]) -> tuple[Case, Row, Row, dict[str, fl
         "cpu": seconds, "steps": refined.checks[-1].step, "kept": refined.best.step,
         "gain": 1 - refined.best.score / refined.checks[0].score,
     }  # fmt: skip
-    return case, score(measure(field), case.prop), score(measure(refined.field), case.prop), facts
+    return case, score(measure(field), case.prop, FIRST), score(measure(refined.field), case.prop, FIRST), facts
 
 
 def lines(results: list[tuple[Case, Row, Row, dict[str, float]]]) -> Iterator[str]:
@@ -77,7 +78,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--set", action="append", default=[], help="of the recipe: refine.steps=400")
     given = parser.parse_args()
-    chosen = spread(cases("seen"), given.prompts // 2) + spread(cases("pairs"), given.prompts - given.prompts // 2)
+    half = given.prompts // 2
+    chosen = spread(cases(FIRST, "seen"), half) + spread(cases(FIRST, "pairs"), given.prompts - half)
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; {RECIPE} {given.set}\n")
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         results = list(pool.map(once, chosen, [given.set] * len(chosen)))

@@ -76,8 +76,9 @@ def prepare(run: Run) -> None:
     """Make what all processes of a machine read: pictures of the ground truth, or a store of embeddings."""
     if isinstance(run, PriorRun | AutoencoderRun | LatentPriorRun):
         from scaledreamer.training.props.dataset import build
+        from scaledreamer.training.props.world import WORLDS
 
-        build(run.data.data, run.data.sets, run.data.views, processes=run.loop.processes)
+        build(run.data.data, WORLDS[run.data.world], run.data.sets, run.data.views, processes=run.loop.processes)
     if isinstance(run, DistillRun):
         prompts = read_corpus(run.distill.corpus)  # a fault in it is one line here, and a traceback in each process
         if run.distill.embeddings is not None:

@@ -24,8 +24,9 @@ from scaledreamer.training.priors.base import Condition
 from scaledreamer.training.priors.process import Cosine, NoiseProcess, rows
 from scaledreamer.training.priors.props import condition, predict_v
 from scaledreamer.training.priors.uvit import MultiViewUViT, UViTConfig
-from scaledreamer.training.props.dataset import PropsPictures
-from scaledreamer.training.props.grammar import Prop, canonical, prompts_of, training_props
+from scaledreamer.training.props.dataset import PropsPictures, cameras_of
+from scaledreamer.training.props.grammar import canonical
+from scaledreamer.training.props.world import WORLDS, Prop, WorldName
 from scaledreamer.training.views import ViewsConfig
 
 PREVIEW = (  # a prop of every kind, half of them held out
@@ -39,6 +40,7 @@ class DiffusionConfig(Config):
     """Data and batch of the prior's training."""
 
     data: Path = Path("data/props")
+    world: WorldName = "first"
     sets: PositiveInt = 300  # view sets a shape in the cache
     wordings: PositiveInt = 16  # prompts a prop
     batch: PositiveInt = 8  # view sets a process and step
@@ -46,6 +48,10 @@ class DiffusionConfig(Config):
     late_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of the times is drawn from late_from on, the rest from all
     late_from: Annotated[float, Field(ge=0, lt=1)] = 0.6
     views: ViewsConfig = ViewsConfig(views=4, elevation_deg=(-10, 60), distance=(3, 3), fovy_deg=(40, 40))
+
+    def pictures(self, pixels: int) -> PropsPictures:
+        """What there is to learn from, at pixels x pixels."""
+        return PropsPictures.load(self.data, WORLDS[self.world], self.sets, pixels, self.wordings)
 
     def time(self, u: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """Uniform numbers to times: distillation asks at late times, so the prior may learn most from them."""
@@ -61,24 +67,15 @@ class DiffusionTask(Task):
         torch.manual_seed(seed)
         self.model = self.network = MultiViewUViT(network)
         self.config, self.process = config, Cosine()
-        self.pictures = PropsPictures.load(config.data, config.sets, network.pixels)
-        self.props = training_props()
-        self.prompts = [prompts_of(prop, config.wordings) for prop in self.props]
-        self.encoder = RememberingEncoder(MiniLM(), ["", *(prompt for said in self.prompts for prompt in said)])
+        self.pictures = config.pictures(network.pixels)
+        self.encoder = RememberingEncoder(MiniLM(), ["", *self.pictures.prompts])
 
     def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
         rng, count = rank.rng(0, step, "diffusion"), self.config.batch
-        images, c2w, fovy, prompts = [], [], [], []
-        for choice in torch.randint(len(self.props), (count,), generator=rng).tolist():
-            image, camera = self.pictures.draw(self.props[choice], rng)
-            images.append(image)
-            c2w.append(camera.c2w)
-            fovy.append(camera.fovy)
-            said = self.prompts[choice]
-            spoken = said[int(torch.randint(len(said), (), generator=rng))]
-            prompts.append("" if torch.rand((), generator=rng) < self.config.drop_text else spoken)
-        camera = Camera(torch.cat(c2w), torch.cat(fovy))
-        x_0 = on_grey(torch.cat(images))
+        examples = [self.pictures.example(rng) for _ in range(count)]
+        prompts = ["" if torch.rand((), generator=rng) < self.config.drop_text else one.prompt for one in examples]
+        camera = cameras_of(examples)
+        x_0 = on_grey(torch.cat([one.images for one in examples]))
         views = self.network.config.views
         u = (torch.randperm(count, generator=rng) + torch.rand(count, generator=rng)) / count
         t = (0.001 + 0.998 * self.config.time(u)).repeat_interleave(views)

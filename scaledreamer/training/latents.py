@@ -40,8 +40,9 @@ from scaledreamer.training.priors.small import (
 from scaledreamer.training.priors.small_config import AutoencoderConfig, LatentConfig, SmallUNetConfig
 from scaledreamer.training.priors.unet import call_unet, join_views
 from scaledreamer.training.priors.view_prompts import SUFFIXES, from_sides
-from scaledreamer.training.props.dataset import PropsPictures
-from scaledreamer.training.props.grammar import canonical, prompts_of, training_prompts, training_props
+from scaledreamer.training.props.dataset import cameras_of
+from scaledreamer.training.props.grammar import canonical, training_prompts
+from scaledreamer.training.props.world import WORLDS
 from scaledreamer.training.views import direction_of
 
 GREY_SHARE = 0.25  # of the backgrounds; the others are uniform colours
@@ -54,12 +55,11 @@ class AutoencoderTask(Task):
         torch.manual_seed(seed)
         self.model = self.vae = build_autoencoder(network)
         self.config, self.divergence = config, divergence
-        self.pictures, self.props = PropsPictures.load(config.data, config.sets, network.pixels), training_props()
+        self.pictures = config.pictures(network.pixels)
 
     def batch(self, rng: torch.Generator) -> Float[Tensor, "B 3 H W"]:
         """Pictures in [-1, 1]; half of them are mixed with another, for renders are no props at first."""
-        choices = torch.randint(len(self.props), (self.config.batch,), generator=rng).tolist()
-        sets = [self.pictures.draw(self.props[choice], rng)[0] for choice in choices]
+        sets = [self.pictures.example(rng).images for _ in range(self.config.batch)]
         pictures = 2 * over_plain(torch.cat(sets), rng) - 1
         mixed = torch.rand(len(pictures), generator=rng) * (torch.rand(len(pictures), generator=rng) < 0.5)
         return torch.lerp(pictures, pictures.roll(1, 0), rows(mixed))
@@ -98,9 +98,7 @@ class LatentPriorTask(Task):
         self.latent, self.config, self.views = latent, config, views
         self.process = scaled_linear()
         self.vae = read_autoencoder(latent.autoencoder)
-        self.pictures = PropsPictures.load(config.data, config.sets, self.vae.config.sample_size)
-        self.props = training_props()
-        self.prompts = [prompts_of(prop, config.wordings) for prop in self.props]
+        self.pictures = config.pictures(self.vae.config.sample_size)
         self.window, self.tokenizer = network.window, words_of(network, latent, config)
         self.model = self.network = new_model(network, views, len(self.tokenizer))
         if latent.start is not None:
@@ -109,17 +107,10 @@ class LatentPriorTask(Task):
 
     def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
         rng, count = rank.rng(0, step, "latents"), self.config.batch
-        images, c2w, fovy, prompts = [], [], [], []
-        for choice in torch.randint(len(self.props), (count,), generator=rng).tolist():
-            image, camera = self.pictures.draw(self.props[choice], rng)
-            images.append(over_plain(image, rng))
-            c2w.append(camera.c2w)
-            fovy.append(camera.fovy)
-            said = self.prompts[choice]
-            spoken = said[int(torch.randint(len(said), (), generator=rng))]
-            prompts += self.say(spoken, camera, rng)
-        camera = Camera(torch.cat(c2w), torch.cat(fovy))
-        x_0 = self.encode(torch.cat(images), rng)
+        examples = [self.pictures.example(rng) for _ in range(count)]
+        prompts = [text for one in examples for text in self.say(one.prompt, one.camera, rng)]
+        camera = cameras_of(examples)
+        x_0 = self.encode(torch.cat([over_plain(one.images, rng) for one in examples]), rng)
         sets = len(x_0) // self.views
         u = (torch.randperm(sets, generator=rng) + torch.rand(sets, generator=rng)) / sets
         t = (self.process.steps * self.config.time(u)).long().repeat_interleave(self.views)
@@ -186,7 +177,7 @@ def words_of(network: SmallUNetConfig, latent: LatentConfig, config: DiffusionCo
     """The tokenizer of the model that training begins with, or one of the training prompts and the sides."""
     if latent.start is not None:
         return read_words(latent.start)
-    said = training_prompts(config.wordings)
+    said = training_prompts(WORLDS[config.world], config.wordings)
     return learn_words([text for prompt in said for text in from_sides(prompt)], network.window)
 
 

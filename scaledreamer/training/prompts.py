@@ -12,12 +12,14 @@ from scaledreamer.errors import ConfigError
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.prompts_files import Split, read_json_lines, read_json_split, read_lines
 from scaledreamer.training.props.grammar import training_prompts
+from scaledreamer.training.props.world import WORLDS, WorldName
 
 
 class PropsCorpus(Config):
     """The grammar of the props world without what is held out."""
 
     kind: Literal["props"] = "props"
+    world: WorldName = "first"
     wordings: PositiveInt = 16  # prompts a prop, the canonical one among them
 
 
@@ -57,8 +59,8 @@ CorpusConfig = Annotated[AnyCorpus, Field(discriminator="kind")]
 def stream_corpus(config: AnyCorpus) -> Iterator[str]:
     """The prompts in the order of the file, repetitions included; the file is never in memory as a whole."""
     match config:
-        case PropsCorpus(wordings=wordings):
-            yield from training_prompts(wordings)
+        case PropsCorpus(world=world, wordings=wordings):
+            yield from training_prompts(WORLDS[world], wordings)
         case ListCorpus(prompts=prompts):
             yield from prompts
         case FileCorpus(path=path):

@@ -19,6 +19,7 @@ from scaledreamer.training.priors.small_config import SmallUNetConfig
 from scaledreamer.training.priors.stable_diffusion import load_stable_diffusion
 from scaledreamer.training.priors.view_prompts import from_sides
 from scaledreamer.training.props.grammar import training_prompts
+from scaledreamer.training.props.world import FIRST
 
 command = typer.Typer()
 command.command()(train)
@@ -89,7 +90,7 @@ def test_the_four_view_network_begins_as_the_single_view_one() -> None:
 
 def test_every_word_of_training_is_one_token_and_any_other_is_spelled() -> None:
     config = SmallUNetConfig()
-    said = [text for prompt in training_prompts(3) for text in from_sides(prompt)]
+    said = [text for prompt in training_prompts(FIRST, 3) for text in from_sides(prompt)]
     words = learn_words(said, config.window)
     ids = token_ids(words, ["a small red mushroom, front view", "a zebra", ""], config.window)
     assert ids.shape == (3, config.window)

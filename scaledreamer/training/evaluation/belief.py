@@ -19,9 +19,10 @@ from scaledreamer.training.diffusion import DiffusionConfig, on_grey
 from scaledreamer.training.evaluation.gate import belief as guided
 from scaledreamer.training.priors.props import PropsPrior, load_prior
 from scaledreamer.training.props.dataset import PIXELS
-from scaledreamer.training.props.grammar import COLORS, HELD_OUT_PAIRS, KINDS, Prop, canonical
+from scaledreamer.training.props.grammar import canonical
 from scaledreamer.training.props.renders import paint, picture
 from scaledreamer.training.props.shapes import paints, shape
+from scaledreamer.training.props.world import FIRST, WORLDS, Prop, World
 from scaledreamer.training.views import sample_views
 
 TIMES = (0.97, 0.9, 0.8, 0.65)
@@ -34,7 +35,7 @@ def true_pictures(prop: Prop, camera: Camera, pixels: int, rng: torch.Generator)
     for _ in range(TRUTHS):
         view = picture(shape(prop.kind, prop.size, rng=rng), camera, PIXELS)
         colors = paints(prop).expand(len(camera), -1, -1)
-        pictures.append(on_grey(paint(view.part, view.shading, colors, PIXELS // pixels)))
+        pictures.append(on_grey(paint(view, colors, prop.material, PIXELS // pixels)))
     return torch.stack(pictures)
 
 
@@ -47,10 +48,9 @@ def belief(
     return guided(prior, true, t, cond, cond, camera, rng, guidance=1.0)
 
 
-def measure(prior: PropsPrior, kind: str, rng: torch.Generator) -> list[float]:
+def measure(prior: PropsPrior, kind: str, rng: torch.Generator, world: World = FIRST) -> list[float]:
     """Variance of the true pictures, then the squared distance of mean belief and mean truth at each time."""
-    color = next(color for color in COLORS if (kind, color) not in HELD_OUT_PAIRS)
-    prop, found = Prop(kind, color), []
+    prop, found = next(prop for prop in world.training_props() if prop.kind == kind), []
     for _ in range(CAMERAS):
         camera = sample_views(DiffusionConfig().views, 1, rng)
         true = true_pictures(prop, camera, prior.network.config.pixels, rng)
@@ -64,9 +64,11 @@ def measure(prior: PropsPrior, kind: str, rng: torch.Generator) -> list[float]:
 
 def main() -> None:
     """Print a row a kind and the mean of all."""
-    _, path = sys.argv
+    _, path, *name = sys.argv  # the name of a world, if it is not the first
+    world = WORLDS[name[0]] if name else FIRST
     prior, rng = load_prior(Path(path)), torch.Generator().manual_seed(1)
-    table = {kind: measure(prior, kind, rng) for kind in KINDS}
+    seen = dict.fromkeys(prop.kind for prop in world.training_props())
+    table = {kind: measure(prior, kind, rng, world) for kind in seen}
     table["mean"] = torch.tensor(list(table.values())).mean(0).tolist()
     print("kind       spread  " + "  ".join(f"t={t:<5g}" for t in TIMES))
     for kind, row in table.items():

@@ -9,7 +9,6 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from scaledreamer.config import Config
-from scaledreamer.model.cameras import Camera
 from scaledreamer.model.generators import GeneratorConfig, build_generator
 from scaledreamer.model.rendering import LatticeConfig, RenderConfig, render
 from scaledreamer.model.text import MiniLM
@@ -17,8 +16,7 @@ from scaledreamer.training.diffusion import DiffusionConfig, on_grey
 from scaledreamer.training.embeddings import RememberingEncoder
 from scaledreamer.training.loop import Task
 from scaledreamer.training.parallel import Rank
-from scaledreamer.training.props.dataset import PropsPictures
-from scaledreamer.training.props.grammar import prompts_of, training_props
+from scaledreamer.training.props.dataset import cameras_of
 from scaledreamer.training.regularizers import RegularizerConfig, regularize
 from scaledreamer.training.schedules import Scheduled, constant
 from scaledreamer.training.step import pictures
@@ -43,25 +41,16 @@ class CeilingTask(Task):
         torch.manual_seed(seed)
         self.model = build_generator(generator)
         self.config, self.seed, self.steps = config, seed, steps
-        self.data = PropsPictures.load(config.data.data, config.data.sets, config.pixels)
-        self.props = training_props()
-        self.prompts = [prompts_of(prop, config.data.wordings) for prop in self.props]
-        self.encoder = RememberingEncoder(MiniLM(), (prompt for said in self.prompts for prompt in said))
+        self.data = config.data.pictures(config.pixels)
+        self.encoder = RememberingEncoder(MiniLM(), self.data.prompts)
 
     def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
         config, rng = self.config, rank.rng(self.seed, step, "ceiling")
-        images, cameras, prompts = [], [], []
-        for choice in torch.randint(len(self.props), (config.prompts,), generator=rng).tolist():
-            image, camera = self.data.draw(self.props[choice], rng)
-            images.append(image)
-            cameras.append(camera)
-            said = self.prompts[choice]
-            prompts.append(said[int(torch.randint(len(said), (), generator=rng))])
-        camera = Camera(torch.cat([c.c2w for c in cameras]), torch.cat([c.fovy for c in cameras]))
-        field = self.model(self.encoder.encode(prompts))
+        examples = [self.data.example(rng) for _ in range(config.prompts)]
+        field, camera = self.model(self.encoder.encode([one.prompt for one in examples])), cameras_of(examples)
         renderer = config.renderer.model_copy(update={"sharpness": config.sharpness.at(step, self.steps)})
         rendering = render(field, camera, None, config.pixels, renderer, rng)
-        error = 2 * pictures(rendering, 4) - 1 - on_grey(torch.cat(images))
+        error = 2 * pictures(rendering, 4) - 1 - on_grey(torch.cat([one.images for one in examples]))
         fit = 0.5 * error.square().sum() / len(error)
         regular, values = regularize(config.regularizers, rendering, step, self.steps)
         mse = float(error.detach().square().mean()) / 4  # of values in [0, 1]

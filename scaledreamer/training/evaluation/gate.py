@@ -26,8 +26,9 @@ from scaledreamer.training.priors.config import MVDreamConfig, StableDiffusionCo
 from scaledreamer.training.priors.process import rows
 from scaledreamer.training.priors.props import load_prior
 from scaledreamer.training.priors.view_prompts import view_dependent, view_texts
-from scaledreamer.training.props.grammar import KINDS, Prop, canonical
+from scaledreamer.training.props.grammar import canonical
 from scaledreamer.training.props.palette import PALETTE
+from scaledreamer.training.props.world import FIRST, WORLDS, Prop, World
 
 TIMES = (0.97, 0.9, 0.8, 0.65, 0.5, 0.3)
 BALL = 0.55
@@ -59,12 +60,12 @@ def belief(
     return (alpha * x_0 + sigma * (noise - eps)) / alpha
 
 
-def gate(prior: Prior, color: str = "green", views: int = 2, pixels: int = 32) -> Image.Image:
+def gate(prior: Prior, color: str = "green", views: int = 2, pixels: int = 32, world: World = FIRST) -> Image.Image:
     """A row a kind, in a colour that it is trained in; first the ball, then the belief at each time."""
     camera = turntable(max(prior.views, views), elevation=0.35)
     lines = []
-    for kind in KINDS:
-        prop = Prop(kind, "orange" if kind in ("tree", "rocket") else color)
+    for kind in world.kinds:
+        prop = Prop(kind, color if world.split_of(Prop(kind, color)) == "seen" else "orange")
         x_0 = prior.encode((on_grey(ball(prop.color, camera, pixels))[:, : prior.channels] + 1) / 2)
         uncond = prior.embed([""])
         if prior.views == 1:
@@ -90,5 +91,5 @@ def load(path: Path) -> Prior:
 
 
 if __name__ == "__main__":
-    _, path, _, out = sys.argv
-    gate(load(Path(path))).save(out)
+    _, path, _, out, *name = sys.argv  # the name of a world, if it is not the first
+    gate(load(Path(path)), world=WORLDS[name[0]] if name else FIRST).save(out)

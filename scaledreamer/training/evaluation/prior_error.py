@@ -31,9 +31,10 @@ from scaledreamer.training.evaluation.gate import ball
 from scaledreamer.training.priors.base import Condition, Prior
 from scaledreamer.training.priors.props import PropsPrior
 from scaledreamer.training.props.dataset import PIXELS
-from scaledreamer.training.props.grammar import KINDS, Prop, canonical, training_props
+from scaledreamer.training.props.grammar import canonical
 from scaledreamer.training.props.renders import paint, picture
 from scaledreamer.training.props.shapes import paints, shape
+from scaledreamer.training.props.world import FIRST, Prop
 
 TIMES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 T_MIN = 0.02  # ASD's later time is t + ratio (t - T_MIN)
@@ -72,8 +73,8 @@ def noise_error(
 
 def chosen_props(count: int) -> list[Prop]:
     """`count` training props: kind after kind, in changing sizes and colours."""
-    of_kind = [[prop for prop in training_props() if prop.kind == kind] for kind in KINDS]
-    return [of_kind[n % len(KINDS)][STRIDE * n % len(of_kind[n % len(KINDS)])] for n in range(count)]
+    of_kind = [[prop for prop in FIRST.training_props() if prop.kind == kind] for kind in FIRST.kinds]
+    return [of_kind[n % len(of_kind)][STRIDE * n % len(of_kind[n % len(of_kind)])] for n in range(count)]
 
 
 def show(prior: PropsPrior, props: list[Prop], generator: Generator | None) -> dict[str, Pictures]:
@@ -88,7 +89,7 @@ def show(prior: PropsPrior, props: list[Prop], generator: Generator | None) -> d
     def true(prop: Prop) -> Float[Tensor, "V 4 h w"]:
         view = picture(shape(prop.kind, prop.size), camera, PIXELS)
         colors = paints(prop).expand(len(camera), -1, -1)
-        return on_grey(paint(view.part, view.shading, colors, PIXELS // pixels))
+        return on_grey(paint(view, colors, prop.material, PIXELS // pixels))
 
     def rendered(prop: Prop) -> Float[Tensor, "V 4 h w"]:
         assert generator is not None

@@ -30,10 +30,10 @@ from scaledreamer.training.evaluation.suite import (
     run,
     summarize,
 )
-from scaledreamer.training.props.grammar import Split
 from scaledreamer.training.props.shapes import truth
+from scaledreamer.training.props.world import FIRST, Split, World
 
-SPLITS: tuple[Split, ...] = ("seen", "pairs", "sizes", "wordings")
+SPLITS: tuple[Split, ...] = ("seen", "pairs", "sizes", "wordings", "kinds")
 LOOK = LatticeConfig(nodes=96, samples=128, sharpness=150.0)
 
 
@@ -70,6 +70,7 @@ def evaluate(
     ceiling: Generator | None = None,
     splits: Sequence[Split] = SPLITS,
     encoder: TextEncoder | None = None,
+    world: World = FIRST,
 ) -> dict[str, Any]:
     """Score a generator on every split and write metrics.json, contact-sheet.png and index.html to `out`.
 
@@ -83,15 +84,18 @@ def evaluate(
     if ceiling is not None:
         looks["fitted to true pictures"] = measured(answers_of(ceiling, encoder))
     if references:
-        looks |= {"truth with random proportions": random_proportions, "nearest seen prompt": nearest_seen(encoder)}
-    chosen = {split: spread(cases(split), limit) for split in splits}
+        looks |= {
+            "truth with random proportions": random_proportions,
+            "nearest seen prompt": nearest_seen(encoder, world),
+        }
+    chosen = {split: spread(found, limit) for split in splits if (found := cases(world, split))}
     total = sum(len(some) for some in chosen.values()) * len(looks)
     results: dict[str, Any] = {}
     done = 0
     with Progress(total) as bar:
         for name, reading in looks.items():
             for split, some in chosen.items():
-                rows = run(reading, some, lambda number, done=done: bar.update(done + number, {}))  # type: ignore[misc]
+                rows = run(reading, some, world, lambda number, done=done: bar.update(done + number, {}))  # type: ignore[misc]
                 done += len(some)
                 results.setdefault(name, {})[split] = summarize(rows)
     pictures = contact_sheet(answers, sheet_cases(chosen))

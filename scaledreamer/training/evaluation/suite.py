@@ -15,20 +15,10 @@ from torch import Tensor
 from scaledreamer.model.fields.base import Field
 from scaledreamer.model.text import TextEncoder
 from scaledreamer.training.evaluation.metrics import Measured, color_error, compare, measure, occupancy
-from scaledreamer.training.props.grammar import (
-    COLORS,
-    KINDS,
-    SIZES,
-    Prop,
-    Split,
-    all_props,
-    canonical,
-    say,
-    split_of,
-    training_props,
-    wordings,
-)
+from scaledreamer.training.props.grammar import canonical, say, wordings
 from scaledreamer.training.props.shapes import paints, truth
+from scaledreamer.training.props.words import SIZES
+from scaledreamer.training.props.world import Prop, Split, World
 
 Row = dict[str, float]
 WORDINGS_EACH = 2  # held-out wordings a plain seen prop
@@ -43,12 +33,12 @@ class Case:
     split: Split
 
 
-def cases(split: Split) -> list[Case]:
+def cases(world: World, split: Split) -> list[Case]:
     """The prompts of a split in a fixed order; `wordings` says seen plain props as training never does."""
     if split != "wordings":
-        return [Case(canonical(prop), prop, split) for prop in all_props() if split_of(prop) == split]
+        return [Case(canonical(prop), prop, split) for prop in world.props() if world.split_of(prop) == split]
     chosen = []
-    for prop in (prop for prop in all_props() if split_of(prop) == "seen" and prop.size in ("plain", "small")):
+    for prop in (prop for prop in world.training_props() if prop.size in ("plain", "small")):
         said = sorted((say(prop, w) for w in wordings(prop, held_out=True)), key=lambda text: zlib.crc32(text.encode()))
         chosen += [Case(prompt, prop, split) for prompt in said[:WORDINGS_EACH]]
     return chosen
@@ -61,39 +51,39 @@ def true_measures(prop: Prop) -> Measured:
 
 
 @cache
-def true_shapes() -> tuple[list[tuple[str, str]], Bool[Tensor, "K X Y Z"]]:
+def true_shapes(world: World) -> tuple[list[tuple[str, str]], Bool[Tensor, "K X Y Z"]]:
     """Every kind and size, and their occupied cells."""
-    names = [(kind, size) for kind in KINDS for size in SIZES]
+    names = [(kind, size) for kind in world.kinds for size in SIZES]
     return names, torch.stack([occupancy(truth(Prop(kind, "red", size))) for kind, size in names])
 
 
-def nearest_shape(found: Measured) -> tuple[str, str]:
+def nearest_shape(found: Measured, world: World) -> tuple[str, str]:
     """Kind and size of the true shape whose occupied cells have the largest IoU with what was found."""
-    names, shapes = true_shapes()
+    names, shapes = true_shapes(world)
     both = (shapes & found.occupied).flatten(1).sum(1)
     either = (shapes | found.occupied).flatten(1).sum(1)
     return names[int((both / either).argmax())]
 
 
 @cache
-def true_views() -> Bool[Tensor, "K V H W"]:
+def true_views(world: World) -> Bool[Tensor, "K V H W"]:
     """The silhouettes of every kind and size, in the order of `true_shapes`."""
-    return torch.stack([true_measures(Prop(kind, "red", size)).silhouette for kind, size in true_shapes()[0]])
+    return torch.stack([true_measures(Prop(kind, "red", size)).silhouette for kind, size in true_shapes(world)[0]])
 
 
-def views_found(found: Measured, prop: Prop) -> float:
+def views_found(found: Measured, prop: Prop, world: World) -> float:
     """R@1 as the paper takes it, with true silhouettes for captions: the share of views that fit their own shape best.
 
     Each view of what was found is compared with the same view of every true kind and size by IoU.
     """
-    views, own = true_views(), true_shapes()[0].index((prop.kind, prop.size))
+    views, own = true_views(world), true_shapes(world)[0].index((prop.kind, prop.size))
     both = (views & found.silhouette).flatten(2).sum(2)
     either = (views | found.silhouette).flatten(2).sum(2)
     best, which = (both / either.clamp(min=1)).max(0)
     return float(((which == own) & (best > 0)).float().mean())
 
 
-def color_found(found: Measured, prop: Prop) -> float:
+def color_found(found: Measured, prop: Prop, world: World) -> float:
     """1 where, of all main colours on the true shape, the one that was asked for fits best."""
     if len(found.points) == 0:
         return 0.0
@@ -102,21 +92,21 @@ def color_found(found: Measured, prop: Prop) -> float:
     main = np.abs(true.colors - own).max(1) < 1e-3
     distance, _ = cKDTree(true.points[main]).query(found.points)
     errors = {}
-    for color in COLORS:
+    for color in world.colors:
         wanted = np.broadcast_to(paints(replace(prop, color=color))[0].numpy(), (len(found.points), 3))
         kept = distance < 0.1
         errors[color] = color_error((found.colors[kept], wanted[kept], distance[kept])) if kept.any() else 1.0
     return float(min(errors, key=lambda color: errors[color]) == prop.color)
 
 
-def score(found: Measured, prop: Prop) -> Row:
+def score(found: Measured, prop: Prop, world: World) -> Row:
     """Every number of one answer: distances, and whether the nearest of all truths is the one that was asked for."""
-    kind, size = nearest_shape(found) if found.occupied.any() else ("", "")
+    kind, size = nearest_shape(found, world) if found.occupied.any() else ("", "")
     return compare(found, true_measures(prop)) | {
         "kind_r1": float(kind == prop.kind),
         "shape_r1": float((kind, size) == (prop.kind, prop.size)),
-        "view_r1": views_found(found, prop),
-        "color_r1": color_found(found, prop),
+        "view_r1": views_found(found, prop, world),
+        "color_r1": color_found(found, prop, world),
     }
 
 
@@ -135,9 +125,9 @@ def random_proportions(case: Case) -> Measured:
     return measure(truth(case.prop, rng))
 
 
-def nearest_seen(encoder: TextEncoder) -> Look:
+def nearest_seen(encoder: TextEncoder, world: World) -> Look:
     """Reference: the true shape of the training prompt that is nearest to the asked one as text."""
-    seen = training_props()
+    seen = world.training_props()
     table = encoder.encode([canonical(prop) for prop in seen]).pooled
 
     def look(case: Case) -> Measured:
@@ -146,12 +136,14 @@ def nearest_seen(encoder: TextEncoder) -> Look:
     return look
 
 
-def run(look: Look, chosen: Iterable[Case], progress: Callable[[int], None] | None = None) -> list[tuple[Case, Row]]:
+def run(
+    look: Look, chosen: Iterable[Case], world: World, progress: Callable[[int], None] | None = None
+) -> list[tuple[Case, Row]]:
     """Score every case, as many beside each other as PyTorch may use threads: one case alone keeps one core busy."""
     some, rows = list(chosen), []
 
     def scored(case: Case) -> Row:
-        return score(look(case), case.prop)
+        return score(look(case), case.prop, world)
 
     with ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for case, row in zip(some, pool.map(scored, some), strict=True):
@@ -167,5 +159,7 @@ def summarize(rows: list[tuple[Case, Row]]) -> dict[str, Row | dict[str, Row]]:
     def mean(some: list[Row]) -> Row:
         return {name: round(float(np.mean([row[name] for row in some])), 4) for name in some[0]} | {"cases": len(some)}
 
-    kinds = {kind: [row for case, row in rows if case.prop.kind == kind] for kind in KINDS}
-    return {"all": mean([row for _, row in rows]), "kinds": {kind: mean(some) for kind, some in kinds.items() if some}}
+    kinds: dict[str, list[Row]] = {}
+    for case, row in rows:
+        kinds.setdefault(case.prop.kind, []).append(row)
+    return {"all": mean([row for _, row in rows]), "kinds": {kind: mean(some) for kind, some in kinds.items()}}

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from scaledreamer.files import atomic_path
 from scaledreamer.model.cameras import Camera
-from scaledreamer.training.props.grammar import HELD_OUT_PAIRS, HELD_OUT_SIZES, KINDS, SIZES, Prop
-from scaledreamer.training.props.renders import paint, picture
+from scaledreamer.training.props.grammar import Asked, asked_for
+from scaledreamer.training.props.renders import View, paint, picture
 from scaledreamer.training.props.shapes import paints, shape
+from scaledreamer.training.props.world import Prop, World
 from scaledreamer.training.views import ViewsConfig, sample_views
 
 PIXELS = 64  # of the cache; training averages them down
+LAYOUT = 2  # of a file's tensors
 COLOR_JITTER = 0.025  # standard deviation of the paint of each part, sRGB
 
 
@@ -26,27 +28,27 @@ class Cache:
 
     part: UInt8[Tensor, "N V H W"]
     shading: UInt8[Tensor, "N V H W"]
+    grain: UInt8[Tensor, "N V H W"]
+    height: UInt8[Tensor, "N V H W"]
     c2w: Float[Tensor, "N V 4 4"]
     fovy: Float[Tensor, "N V"]
 
-
-def training_shapes() -> list[tuple[str, str]]:
-    """Every (kind, size) that training may see."""
-    return [(kind, size) for kind in KINDS for size in SIZES if (kind, size) not in HELD_OUT_SIZES]
+    def view(self, index: int) -> View:
+        """One set, without its cameras."""
+        return View(self.part[index], self.shading[index], self.grain[index], self.height[index])
 
 
 def render_sets(kind: str, size: str, sets: int, views: ViewsConfig, seed: int) -> Cache:
     """Draw proportions and cameras, and render; the same arguments give the same pictures."""
     rng = torch.Generator().manual_seed(seed)
-    parts, shadings, cameras = [], [], []
+    seen, cameras = [], []
     for _ in range(sets):
         camera = sample_views(views, 1, rng)
-        view = picture(shape(kind, size, rng=rng), camera, PIXELS)
-        parts.append(view.part)
-        shadings.append(view.shading)
+        seen.append(picture(shape(kind, size, rng=rng), camera, PIXELS))
         cameras.append(camera)
-    c2w = torch.stack([camera.c2w for camera in cameras])
-    return Cache(torch.stack(parts), torch.stack(shadings), c2w, torch.stack([camera.fovy for camera in cameras]))
+    maps = {name: torch.stack([getattr(view, name) for view in seen]) for name in vars(seen[0])}
+    c2w, fovy = (torch.stack([getattr(camera, name) for camera in cameras]) for name in ("c2w", "fovy"))
+    return Cache(**maps, c2w=c2w, fovy=fovy)
 
 
 def _render_file(path: Path, kind: str, size: str, sets: int, views: ViewsConfig, seed: int) -> Path:
@@ -57,13 +59,18 @@ def _render_file(path: Path, kind: str, size: str, sets: int, views: ViewsConfig
     return path
 
 
-def build(folder: Path, sets: int, views: ViewsConfig, seed: int = 0, processes: int = 2) -> None:
+def cache_path(folder: Path, kind: str, size: str, sets: int) -> Path:
+    """Of one shape; another LAYOUT is another file."""
+    return folder / f"{kind}-{size}-{sets}-{LAYOUT}.safetensors"
+
+
+def build(folder: Path, world: World, sets: int, views: ViewsConfig, seed: int = 0, processes: int = 2) -> None:
     """Render what is missing of the cache in `folder` (one file a shape; safe to interrupt and call again)."""
     folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(processes) as pool:
         jobs = []
-        for index, (kind, size) in enumerate(training_shapes()):
-            path = folder / f"{kind}-{size}-{sets}.safetensors"
+        for index, (kind, size) in enumerate(world.training_shapes()):
+            path = cache_path(folder, kind, size, sets)
             if not path.exists():
                 jobs.append(pool.submit(_render_file, path, kind, size, sets, views, seed * 1000 + index))
         for number, job in enumerate(jobs, start=1):
@@ -71,28 +78,56 @@ def build(folder: Path, sets: int, views: ViewsConfig, seed: int = 0, processes:
 
 
 @dataclass(frozen=True)
-class PropsPictures:
-    """The whole cache, ready to draw painted view sets from."""
+class Example:
+    """What a prior learns from: pictures of a prop, and how it was asked for."""
 
+    images: Float[Tensor, "V 4 h w"]  # RGBA in [0, 1], premultiplied
+    camera: Camera
+    prompt: str
+
+
+def cameras_of(examples: list[Example]) -> Camera:
+    """All views of a batch, sets contiguous."""
+    return Camera(*(torch.cat([getattr(one.camera, name) for one in examples]) for name in ("c2w", "fovy")))
+
+
+@dataclass(frozen=True)
+class PropsPictures:
+    """The whole cache of a world, and the prompts of its training props, ready to draw examples from."""
+
+    world: World
     caches: dict[tuple[str, str], Cache]
     pixels: int
+    asked: list[list[Asked]]  # of each training prop
 
     @staticmethod
-    def load(folder: Path, sets: int, pixels: int) -> "PropsPictures":
-        """Read the cache that `build` wrote."""
+    def load(folder: Path, world: World, sets: int, pixels: int, wordings: int) -> "PropsPictures":
+        """Read the cache that `build` wrote; `wordings` prompts a prop."""
         caches = {}
-        for kind, size in training_shapes():
-            caches[kind, size] = Cache(**load_file(folder / f"{kind}-{size}-{sets}.safetensors"))
-        return PropsPictures(caches, pixels)
+        for kind, size in world.training_shapes():
+            caches[kind, size] = Cache(**load_file(cache_path(folder, kind, size, sets)))
+        asked = [asked_for(world, prop, wordings) for prop in world.training_props()]
+        return PropsPictures(world, caches, pixels, asked)
+
+    @property
+    def prompts(self) -> list[str]:
+        """All that an example may be asked for with."""
+        return [asked.prompt for said in self.asked for asked in said]
+
+    def example(self, rng: torch.Generator) -> Example:
+        """A training prop in one of its wordings."""
+        said = self.asked[int(torch.randint(len(self.asked), (), generator=rng))]
+        one = said[int(torch.randint(len(said), (), generator=rng))]
+        return Example(*self.draw(one.prop, rng), one.prompt)
 
     def draw(self, prop: Prop, rng: torch.Generator) -> tuple[Float[Tensor, "V 4 h w"], Camera]:
         """One painted view set of a prop (RGBA in [0, 1], premultiplied) and its cameras."""
-        if (prop.kind, prop.color) in HELD_OUT_PAIRS or (prop.kind, prop.size) in HELD_OUT_SIZES:
-            raise ValueError(f"{prop} is held out of every training; draw one of grammar.training_props()")
+        if self.world.split_of(prop) != "seen":
+            raise ValueError(f"{prop} is held out of every training; draw one of world.training_props()")
         cache = self.caches[prop.kind, prop.size]
         i = int(torch.randint(len(cache.part), (), generator=rng))
         colors = paints(prop)
         colors = (colors + COLOR_JITTER * torch.randn(colors.shape, generator=rng)).clamp(0, 1)
-        views = len(cache.part[i])
-        images = paint(cache.part[i], cache.shading[i], colors.expand(views, -1, -1), PIXELS // self.pixels)
+        material = prop.material if self.world.visible else "any"
+        images = paint(cache.view(i), colors.expand(len(cache.part[i]), -1, -1), material, PIXELS // self.pixels)
         return images, Camera(cache.c2w[i], cache.fovy[i])

@@ -1,113 +1,17 @@
-"""The words of the props world: what can be asked for, in how many ways, and what no model may see in training.
+"""How a prop is asked for: a wording turns kind, size, colours and material into a prompt.
 
-A prop is kind x size x main colour x second colour x material; a wording turns it into a prompt. This module knows
-words only. Shapes live in `shapes.py`, which nothing that trains the generator may import.
+`world.py` says which props there are and which of them training may see, `words.py` what they are called. Shapes live in
+`shapes.py`, which nothing that trains the generator may import.
 """
 
 import itertools
+import random
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
-Split = Literal["seen", "pairs", "sizes", "wordings"]
-
-
-@dataclass(frozen=True)
-class Word:
-    """One meaning with the words that training uses (the first is canonical) and the words kept for the test."""
-
-    train: tuple[str, ...]
-    held_out: tuple[str, ...] = ()
-
-
-KINDS: dict[str, Word] = {
-    "barrel": Word(("barrel", "cask"), ("keg",)),
-    "chest": Word(("treasure chest", "chest"), ("loot chest",)),
-    "tree": Word(("pine tree", "fir tree"), ("spruce tree",)),
-    "bottle": Word(("potion bottle", "potion"), ("potion flask",)),
-    "mushroom": Word(("mushroom", "fungus"), ("toadstool",)),
-    "chair": Word(("chair", "dining chair"), ("kitchen chair",)),
-    "table": Word(("table", "dining table"), ("kitchen table",)),
-    "house": Word(("house", "cottage"), ("cabin",)),
-    "mug": Word(("mug", "cup"), ("coffee mug",)),
-    "rocket": Word(("rocket", "rocket ship"), ("space rocket",)),
-}
-COLORS: dict[str, Word] = {
-    "red": Word(("red", "crimson"), ("scarlet",)),
-    "orange": Word(("orange", "tangerine"), ("bright orange",)),
-    "yellow": Word(("yellow", "lemon yellow"), ("sunny yellow",)),
-    "green": Word(("green", "emerald"), ("leaf green",)),
-    "cyan": Word(("cyan", "turquoise"), ("aqua",)),
-    "blue": Word(("blue", "royal blue"), ("cobalt blue",)),
-    "purple": Word(("purple", "violet"), ("deep purple",)),
-    "pink": Word(("pink", "rose pink"), ("hot pink",)),
-}
-SIZES: dict[str, Word] = {  # "plain" is said by saying nothing
-    "plain": Word(("",)),
-    "tall": Word(("tall",), ("very tall",)),
-    "wide": Word(("wide", "broad"), ("very wide",)),
-    "small": Word(("small", "little"), ("tiny",)),
-}
-MATERIALS: dict[str, Word] = {  # understood in a prompt; in this release a material changes nothing that can be seen
-    "any": Word(("",)),
-    "wooden": Word(("wooden",)),
-    "metal": Word(("metal",)),
-    "stone": Word(("stone",)),
-    "glossy": Word(("glossy",), ("shiny",)),
-}
-# {thing} is "small red wooden barrel"; the other templates place the words themselves.
-TEMPLATES = Word(
-    (
-        "a {thing}",
-        "{thing}",
-        "the {thing}",
-        "a 3d model of a {thing}",
-        "a {thing}, game asset",
-        "a low poly {thing}",
-        "a {size} {material} {noun} in {color}",
-        "a {size} {material} {noun} painted {color}",
-    ),
-    (
-        "a photo of a {thing}",
-        "one {thing} on a plain background",
-        "please make a {thing}",
-        "a {size} {material} {noun} that is {color}",
-    ),
-)
-
-# Held out of every training, for all sizes and wordings: two colours a kind on average, every colour twice.
-HELD_OUT_PAIRS: frozenset[tuple[str, str]] = frozenset(
-    {
-        ("mushroom", "red"), ("chest", "red"),
-        ("barrel", "orange"), ("mug", "orange"),
-        ("table", "yellow"), ("house", "yellow"),
-        ("tree", "green"), ("rocket", "green"),
-        ("chair", "cyan"), ("barrel", "cyan"),
-        ("bottle", "blue"), ("house", "blue"),
-        ("chest", "purple"), ("mug", "purple"),
-        ("table", "pink"), ("tree", "pink"),
-    }
-)  # fmt: skip
-# Held out of every training, for all colours: these change the shape.
-HELD_OUT_SIZES: frozenset[tuple[str, str]] = frozenset(
-    {
-        ("mushroom", "tall"), ("table", "tall"),
-        ("barrel", "wide"), ("bottle", "wide"),
-        ("rocket", "small"), ("house", "small"),
-    }
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Prop:
-    """One thing that can be asked for. `second` is None where the kind's own second colour stands."""
-
-    kind: str
-    color: str
-    size: str = "plain"
-    second: str | None = None
-    material: str = "any"
+from scaledreamer.training.props.words import COLORS, KINDS, MATERIALS, SECONDS, SIZES, TEMPLATES
+from scaledreamer.training.props.world import Prop, World
 
 
 @dataclass(frozen=True)
@@ -136,7 +40,7 @@ def canonical(prop: Prop) -> str:
 
 
 def say(prop: Prop, wording: Wording) -> str:
-    """The prompt for `prop` in this wording; a second colour is added as "with a blue trim"."""
+    """The prompt for `prop` in this wording; a second colour is said of its part: "with a white stem"."""
     words = (wording.size, wording.color, wording.material, wording.noun)
     text = wording.template.format(
         thing=" ".join(word for word in words if word),
@@ -147,7 +51,9 @@ def say(prop: Prop, wording: Wording) -> str:
     )
     text = " ".join(text.split())
     if prop.second is not None:
-        text += f" with {COLORS[prop.second].train[0]} details"
+        part = SECONDS[prop.kind]
+        article = "" if part.endswith("s") else "a "
+        text += f" with {article}{COLORS[prop.second].train[0]} {part}"
     return with_article(text)
 
 
@@ -178,57 +84,63 @@ def wordings(prop: Prop, held_out: bool = False) -> Iterator[Wording]:
     yield from (replace(plain, size=word) for word in size.held_out)
 
 
-def all_props() -> Iterator[Prop]:
-    """Every kind x size x colour with the kind's own second colour and no material: what this release fills."""
-    for kind, size, color in itertools.product(KINDS, SIZES, COLORS):
-        yield Prop(kind, color, size)
+@dataclass(frozen=True)
+class Asked:
+    """A prompt, and the prop that it asks for."""
+
+    prompt: str
+    prop: Prop
 
 
-def split_of(prop: Prop) -> Literal["seen", "pairs", "sizes"]:
-    """Where a prop belongs: held-out sizes first, since they hold for every colour."""
-    if (prop.kind, prop.size) in HELD_OUT_SIZES:
-        return "sizes"
-    if (prop.kind, prop.color) in HELD_OUT_PAIRS:
-        return "pairs"
-    return "seen"
-
-
-def training_props() -> list[Prop]:
-    """The props that training may use."""
-    return [prop for prop in all_props() if split_of(prop) == "seen"]
-
-
-def training_prompts(per_prop: int) -> list[str]:
+def training_prompts(world: World, per_prop: int) -> list[str]:
     """`per_prop` prompts for each training prop, the canonical one first, the rest a fixed draw from its wordings.
 
-    A quarter of the drawn prompts name a material. The list is the same on every machine.
+    The list is the same on every machine.
     """
-    return [prompt for prop in training_props() for prompt in prompts_of(prop, per_prop)]
+    return [asked.prompt for prop in world.training_props() for asked in asked_for(world, prop, per_prop)]
 
 
-def prompts_of(prop: Prop, count: int) -> list[str]:
-    """`count` distinct training prompts of one prop: the canonical one, then draws ordered by a checksum."""
+def asked_for(world: World, prop: Prop, count: int) -> list[Asked]:
+    """`count` distinct training prompts of one prop, the canonical one first.
+
+    Where materials and second colours are visible, half of the others name a material and half a second colour, and
+    ask for a prop of that material and colour. Where they are not, a quarter names a material all the same.
+    """
+    plainest = Asked(canonical(prop), prop)
+    return [plainest, *(varied(world, prop, count - 1) if world.visible else draws(prop)[: count - 1])]
+
+
+def draws(prop: Prop) -> list[Asked]:
+    """All ways to say a prop but the canonical one, and some that name a material, ordered by a checksum."""
     spoken: list[str] = []
     for index, material in enumerate(MATERIALS):
         said = [say(prop, wording) for wording in wordings(replace(prop, material=material))]
         said.sort(key=lambda text: zlib.crc32(text.encode()))
         spoken += said if index == 0 else said[: max(1, len(said) // (3 * (len(MATERIALS) - 1)))]
     spoken = sorted(set(spoken) - {canonical(prop)}, key=lambda text: zlib.crc32(text[::-1].encode()))
-    return [canonical(prop), *spoken[: count - 1]]
+    return [Asked(prompt, prop) for prompt in spoken]
 
 
-def grammar_size() -> int:
+def varied(world: World, prop: Prop, count: int) -> list[Asked]:
+    """`count` random wordings of random materials and second colours, distinct, the same on every machine."""
+    rng = random.Random(zlib.crc32(canonical(prop).encode()))
+    others = [color for color in world.colors if color != prop.color]
+    found: dict[str, Asked] = {}
+    while len(found) < count:
+        second = rng.choice(others) if rng.random() < 0.5 else None
+        material = rng.choice(list(MATERIALS)[1:]) if rng.random() < 0.5 else "any"
+        one = replace(prop, second=second, material=material)
+        prompt = say(one, rng.choice(list(wordings(one))))
+        if prompt != canonical(prop):
+            found.setdefault(prompt, Asked(prompt, one))
+    return list(found.values())
+
+
+def grammar_size(world: World) -> int:
     """How many prompts the whole product holds: kind x size x colour x second colour x material x wording."""
     count = 0
-    for kind, size, color, material in itertools.product(KINDS, SIZES, COLORS, MATERIALS):
-        said = sum(1 for _ in wordings(Prop(kind, color, size, material=material)))
-        count += said * len(COLORS)  # the kind's own second colour, or one of the others
+    for prop in world.props():
+        for material in MATERIALS:
+            said = sum(1 for _ in wordings(replace(prop, material=material)))
+            count += said * len(world.colors)  # the kind's own second colour, or one of the others
     return count
-
-
-def parse(kind: str, color: str, size: str = "plain") -> Prop:
-    """A prop from its slot names; a name that is not in the grammar is refused with the known ones."""
-    for value, known in ((kind, KINDS), (color, COLORS), (size, SIZES)):
-        if value not in known:
-            raise ValueError(f"unknown word {value!r}; choose one of {sorted(known)}")
-    return Prop(kind, color, size)

@@ -1,4 +1,4 @@
-"""Pictures of the ground truth by sphere tracing: part ids and shading, so that colour can be chosen later."""
+"""Pictures of the ground truth by sphere tracing: part ids and what a paint looks like there, to be painted later."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from scaledreamer.model.cameras import Camera, rays
 from scaledreamer.model.rendering.shading import shade
+from scaledreamer.training.props.materials import appearance, grain
 from scaledreamer.training.props.shapes import Shape
 
 MAX_STEPS = 48
@@ -18,10 +19,12 @@ BALL = 1.05  # every prop lies inside this ball
 
 @dataclass(frozen=True)
 class View:
-    """V pictures of one shape: 0 is nothing, k + 1 is part k; brightness in 1/255."""
+    """Pictures without paint: 0 is nothing, k + 1 is part k; the others in 1/255 of their range."""
 
-    part: UInt8[Tensor, "V H W"]
-    shading: UInt8[Tensor, "V H W"]
+    part: UInt8[Tensor, "*B H W"]
+    shading: UInt8[Tensor, "*B H W"]  # brightness, 0 to 1
+    grain: UInt8[Tensor, "*B H W"]  # of the material, 0 to 1
+    height: UInt8[Tensor, "*B H W"]  # z, -1 to 1
 
 
 def trace(shape: Shape, origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
@@ -44,36 +47,37 @@ def trace(shape: Shape, origins: Float[Tensor, "N 3"], directions: Float[Tensor,
     return distance
 
 
-def normals(shape: Shape, points: Float[Tensor, "N 3"], eps: float = 2e-3) -> Float[Tensor, "N 3"]:
-    """Unit outward normals by central differences over a tetrahedron."""
-    corners = torch.tensor([[1.0, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
-    stencil = rearrange(points[:, None] + eps * corners, "N K C -> 1 (N K) C")
-    around = rearrange(shape.sdf(stencil)[0], "(N K) -> N K", K=4)
-    return torch.nn.functional.normalize(around @ corners, dim=-1)
-
-
 def picture(shape: Shape, camera: Camera, size: int) -> View:
     """Part ids and brightness of a one-scene shape seen by V cameras at size x size pixels."""
     origins, directions = (rearrange(r, "V H W C -> (V H W) C") for r in rays(camera, size, size))
     distance = trace(shape, origins, directions)
     hit = distance.isfinite()
     points = origins[hit] + distance[hit, None] * directions[hit]
-    part = torch.zeros(len(distance), dtype=torch.uint8)
-    shading = torch.zeros(len(distance), dtype=torch.uint8)
-    part[hit] = (shape.part(points[None])[0] + 1).to(torch.uint8)
-    shading[hit] = (shade(normals(shape, points))[:, 0] * 255).round().to(torch.uint8)
-    folded = {"V": len(camera), "H": size, "W": size}
-    return View(rearrange(part, "(V H W) -> V H W", **folded), rearrange(shading, "(V H W) -> V H W", **folded))
+    found = (
+        shape.part(points[None])[0] + 1,
+        255 * shade(shape.normal(points[None])[0])[:, 0],
+        255 * grain(points),
+        255 * (points[:, 2] + 1) / 2,
+    )
+    maps = []
+    for values in found:
+        flat = torch.zeros(len(distance), dtype=torch.uint8)
+        flat[hit] = values.round().clamp(0, 255).to(torch.uint8)
+        maps.append(rearrange(flat, "(V H W) -> V H W", V=len(camera), H=size))
+    return View(*maps)
 
 
-def paint(
-    part: UInt8[Tensor, "*B H W"], shading: UInt8[Tensor, "*B H W"], colors: Float[Tensor, "*B P 3"], factor: int
-) -> Float[Tensor, "*B 4 h w"]:
-    """RGBA in [0, 1]: colour premultiplied by alpha, both averaged over factor x factor pixels."""
-    nothing = torch.zeros_like(colors[..., :1, :])
-    table = torch.cat([nothing, colors], dim=-2)  # part 0 is nothing
-    index = part.long().flatten(-2)[..., None].expand(*part.shape[:-2], -1, 3)
-    rgb = torch.gather(table, -2, index) * (shading.flatten(-2)[..., None] / 255)
-    alpha = (part > 0).flatten(-2)[..., None].to(rgb.dtype)
-    image = rearrange(torch.cat([rgb, alpha], -1), "... (H W) C -> ... C H W", H=part.shape[-2])
+def paint(view: View, colors: Float[Tensor, "*B P 3"], material: str, factor: int) -> Float[Tensor, "*B 4 h w"]:
+    """RGBA in [0, 1]: colour premultiplied by alpha, both averaged over factor x factor pixels. The first part is of
+    the material.
+    """
+    part = view.part.flatten(-2)[..., None]
+    table = torch.cat([torch.zeros_like(colors[..., :1, :]), colors], dim=-2)  # part 0 is nothing
+    paints = torch.gather(table, -2, part.long().expand(*part.shape[:-1], 3))
+    brightness, speckle, height = (each.flatten(-2) / 255 for each in (view.shading, view.grain, view.height))
+    dull = appearance("any", paints, brightness, speckle, 2 * height - 1)
+    made = dull if material == "any" else appearance(material, paints, brightness, speckle, 2 * height - 1)
+    alpha = (part > 0).to(dull.dtype)
+    rgba = torch.cat([torch.where(part == 1, made, dull) * alpha, alpha], -1)
+    image = rearrange(rgba, "... (H W) C -> ... C H W", H=view.part.shape[-2])
     return rearrange(image, "... C (h i) (w j) -> ... C h w (i j)", i=factor, j=factor).mean(-1)

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from scaledreamer.model.fields.base import Field, FieldSample
-from scaledreamer.training.props.grammar import Prop
+from scaledreamer.model.rendering.shading import shade
+from scaledreamer.training.props.materials import appearance, grain
 from scaledreamer.training.props.palette import PALETTE
 from scaledreamer.training.props.solids import Distance, Points, Profile, box, cylinder, extrude, revolve, ring
+from scaledreamer.training.props.world import Prop
 
 Sizes = dict[str, Tensor]  # measures of S scenes, each [S, 1], in object units
 Parts = dict[str, Distance]
@@ -228,6 +231,13 @@ class Shape:
         """Index of the part that a point is in, or nearest to."""
         return self.parts(points).argmin(0)
 
+    def normal(self, points: Points, eps: float = 2e-3) -> Points:
+        """Unit outward normals by central differences over a tetrahedron."""
+        corners = torch.tensor([[1.0, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
+        stencil = rearrange(points[:, :, None] + eps * corners, "S N K C -> S (N K) C")
+        around = rearrange(self.sdf(stencil), "S (N K) -> S N K", K=4)
+        return torch.nn.functional.normalize(around @ corners, dim=-1)
+
 
 def shape(kind: str, size: str = "plain", scenes: int = 1, rng: torch.Generator | None = None) -> Shape:
     """`scenes` shapes of one kind and size: mid-range proportions, or random ones where `rng` is given."""
@@ -268,9 +278,15 @@ class TrueField(Field):
         return self.shape.sdf(points)[..., None]
 
     def query(self, points: Float[Tensor, "1 N 3"]) -> FieldSample:
-        """Distance, and the paint of the part that a point is in or nearest to."""
+        """Distance, and the colour of the part that a point is in or nearest to, as a renderer lights it: dull."""
         parts = self.shape.parts(points)
-        return FieldSample(parts.amin(0)[..., None], paints(self.prop)[parts.argmin(0)])
+        part = parts.argmin(0)
+        color = paints(self.prop)[part]
+        if self.prop.material != "any":
+            lit = shade(self.shape.normal(points))[..., 0]
+            seen = appearance(self.prop.material, color, lit, grain(points), points[..., 2])
+            color = torch.where((part == 0)[..., None], (seen / lit[..., None]).clamp(0, 1), color)
+        return FieldSample(parts.amin(0)[..., None], color)
 
 
 def truth(prop: Prop, rng: torch.Generator | None = None) -> TrueField:

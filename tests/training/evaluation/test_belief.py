@@ -10,7 +10,7 @@ from scaledreamer.training.priors import props
 from scaledreamer.training.priors.process import Cosine, rows
 from scaledreamer.training.priors.props import PropsPrior
 from scaledreamer.training.priors.uvit import MultiViewUViT, UViTConfig
-from scaledreamer.training.props.grammar import Prop
+from scaledreamer.training.props.world import Prop
 
 
 class SameWords(TextEncoder):

@@ -11,7 +11,7 @@ from scaledreamer.training.evaluation.gate import TIMES, ball, belief, gate, loa
 from scaledreamer.training.priors.base import Condition, Prior
 from scaledreamer.training.priors.mvdream import MVDreamPrior
 from scaledreamer.training.priors.process import Cosine, rows
-from scaledreamer.training.props.grammar import KINDS
+from scaledreamer.training.props.world import FIRST
 from tests.training.priors import tiny
 
 
@@ -51,4 +51,4 @@ def test_a_diffusers_folder_is_looked_at_as_what_it_is(views: int, tmp_path: Pat
     prior = load(tiny.write_mvdream(tmp_path) if views == 4 else tiny.write_sd(tmp_path))
     assert isinstance(prior, MVDreamPrior) == (views == 4)
     image = gate(prior, views=2, pixels=16)
-    assert image.height % len(KINDS) == 0 and image.width > image.height / len(KINDS) * len(TIMES)
+    assert image.height % len(FIRST.kinds) == 0 and image.width > image.height / len(FIRST.kinds) * len(TIMES)

@@ -7,6 +7,7 @@ import torch
 from scaledreamer.export.mesh import Mesh
 from scaledreamer.model.fields.base import Field, FieldSample
 from scaledreamer.training.evaluation.metrics import compare, iou, measure, surface_points
+from scaledreamer.training.evaluation.report import SPLITS
 from scaledreamer.training.evaluation.suite import (
     Case,
     cases,
@@ -17,8 +18,9 @@ from scaledreamer.training.evaluation.suite import (
     summarize,
     true_measures,
 )
-from scaledreamer.training.props.grammar import Prop, all_props, canonical, split_of
+from scaledreamer.training.props.grammar import canonical
 from scaledreamer.training.props.shapes import truth
+from scaledreamer.training.props.world import FIRST, WIDE, Prop, World
 
 
 class Nothing(Field):
@@ -38,7 +40,7 @@ class Nothing(Field):
 
 
 def test_the_truth_scores_perfectly() -> None:
-    row = score(measure(truth(Prop("mushroom", "red"))), Prop("mushroom", "red"))
+    row = score(measure(truth(Prop("mushroom", "red"))), Prop("mushroom", "red"), FIRST)
     assert row["volumetric_iou"] == row["silhouette_iou"] == row["f_score"] == 1
     assert row["kind_r1"] == row["shape_r1"] == row["view_r1"] == row["color_r1"] == 1
     assert row["chamfer"] < 1e-6 and row["color_error"] < 1e-6
@@ -50,11 +52,11 @@ def test_a_wrong_colour_is_measured_and_retrieved_as_wrong() -> None:
     row = compare(found, true_measures(asked))
     assert row["volumetric_iou"] == 1
     assert 0.15 < row["color_error"] < 0.5
-    assert nearest_shape(found) == ("mug", "plain") and color_found(found, asked) == 0
+    assert nearest_shape(found, FIRST) == ("mug", "plain") and color_found(found, asked, FIRST) == 0
 
 
 def test_a_wrong_size_is_retrieved_as_wrong() -> None:
-    row = score(measure(truth(Prop("barrel", "red", "tall"))), Prop("barrel", "red"))
+    row = score(measure(truth(Prop("barrel", "red", "tall"))), Prop("barrel", "red"), FIRST)
     assert row["kind_r1"] == 1 and row["shape_r1"] == row["view_r1"] == 0
 
 
@@ -62,11 +64,13 @@ def test_views_are_retrieved_one_by_one() -> None:
     asked, other = Prop("rocket", "red"), Prop("chest", "red")
     mixed = measure(truth(asked))
     mixed.silhouette[:1] = measure(truth(other)).silhouette[:1]
-    assert score(mixed, asked)["view_r1"] == 3 / 4 and score(mixed, other)["view_r1"] == 1 / 4
+    assert score(mixed, asked, FIRST)["view_r1"] == 3 / 4 and score(mixed, other, FIRST)["view_r1"] == 1 / 4
 
 
 def test_no_surface_scores_nothing() -> None:
-    row = score(measure(Nothing()), Prop("barrel", "red"))  # the first of all shapes, where an argmax of zeros points
+    row = score(
+        measure(Nothing()), Prop("barrel", "red"), FIRST
+    )  # the first of all shapes, where an argmax of zeros points
     assert row["volumetric_iou"] == row["f_score"] == row["color_r1"] == row["shape_r1"] == row["view_r1"] == 0
     assert row["color_error"] == 1
 
@@ -74,16 +78,19 @@ def test_no_surface_scores_nothing() -> None:
 def test_random_proportions_score_below_the_truth_and_above_another_kind() -> None:
     prop = Prop("table", "green")
     case = Case(canonical(prop), prop, "seen")
-    close, far = score(random_proportions(case), prop), score(measure(truth(Prop("tree", "green"))), prop)
+    close = score(random_proportions(case), prop, FIRST)
+    far = score(measure(truth(Prop("tree", "green"))), prop, FIRST)
     assert 0.6 < close["volumetric_iou"] < 1
     assert far["volumetric_iou"] < 0.4 < close["volumetric_iou"]
 
 
-def test_splits_are_disjoint_and_complete() -> None:
-    by_split = {split: cases(split) for split in ("seen", "pairs", "sizes", "wordings")}
-    props = [case.prop for split in ("seen", "pairs", "sizes") for case in by_split[split]]
-    assert len(props) == len(set(props)) == len(list(all_props()))
-    assert all(split_of(case.prop) == "seen" for case in by_split["wordings"])
+@pytest.mark.parametrize("world", [FIRST, WIDE], ids=["first", "wide"])
+def test_splits_are_disjoint_and_complete(world: World) -> None:
+    by_split = {split: cases(world, split) for split in SPLITS}
+    props = [case.prop for split, some in by_split.items() if split != "wordings" for case in some]
+    assert len(props) == len(set(props)) == len(list(world.props()))
+    assert all(world.split_of(case.prop) == "seen" for case in by_split["wordings"])
+    assert bool(by_split["kinds"]) == (world is WIDE)
     assert not {case.prompt for case in by_split["wordings"]} & {case.prompt for case in by_split["seen"]}
 
 

@@ -1,74 +1,100 @@
 """The words of the props world and what training never sees."""
 
+import itertools
 import subprocess
 import sys
 
 import pytest
 
 from scaledreamer.training.props.grammar import (
-    COLORS,
-    HELD_OUT_PAIRS,
-    HELD_OUT_SIZES,
-    KINDS,
-    SIZES,
-    TEMPLATES,
-    Prop,
-    all_props,
+    asked_for,
     canonical,
     grammar_size,
-    parse,
-    prompts_of,
     say,
-    split_of,
     training_prompts,
-    training_props,
     wordings,
 )
+from scaledreamer.training.props.words import COLORS, KINDS, MATERIALS, SECONDS, SIZES, TEMPLATES
+from scaledreamer.training.props.world import FIRST, WIDE, Prop, World
+
+both = pytest.mark.parametrize("world", [FIRST, WIDE], ids=["first", "wide"])
 
 
-def test_the_grammar_is_as_large_as_promised() -> None:
-    assert grammar_size() > 100_000
-    assert len(KINDS) >= 10 and len(COLORS) >= 8 and len(SIZES) >= 4
-    assert len(set(all_props())) == len(KINDS) * len(COLORS) * len(SIZES)
+@both
+def test_the_grammar_is_as_large_as_promised(world: World) -> None:
+    assert grammar_size(world) > 100_000
+    assert len(SIZES) >= 4 and len(set(world.props())) == len(world.kinds) * len(world.colors) * len(SIZES)
 
 
-def test_what_is_held_out_never_reaches_training() -> None:
-    held_out = {canonical(prop) for prop in all_props() if split_of(prop) != "seen"}
-    held_out |= {say(p, w) for p in all_props() if split_of(p) != "seen" for w in wordings(p)}
-    unused = {say(prop, w) for prop in all_props() for w in wordings(prop, held_out=True)}
-    prompts = set(training_prompts(64))
+def test_the_wide_world_holds_the_first_and_more() -> None:
+    assert set(FIRST.kinds) < set(WIDE.kinds) and set(FIRST.colors) < set(WIDE.colors)
+    assert len(set(WIDE.kinds) - set(WIDE.held_out_kinds)) >= 32 and len(WIDE.colors) == 12
+    assert FIRST.held_out_pairs < WIDE.held_out_pairs and FIRST.held_out_sizes < WIDE.held_out_sizes
+    assert set(SECONDS) == set(KINDS)
+    nouns = [word for kind in KINDS.values() for word in (*kind.train, *kind.held_out)]
+    assert len(nouns) == len(set(nouns))
+
+
+@both
+def test_what_is_held_out_never_reaches_training(world: World) -> None:
+    held_out = {canonical(prop) for prop in world.props() if world.split_of(prop) != "seen"}
+    held_out |= {say(p, w) for p in world.props() if world.split_of(p) != "seen" for w in wordings(p)}
+    unused = {say(prop, w) for prop in world.props() for w in wordings(prop, held_out=True)}
+    prompts = set(training_prompts(world, 24))
     assert not prompts & held_out
     assert not prompts & unused
     assert "a red mushroom" in held_out and "a blue potion bottle" in held_out
 
 
-def test_no_held_out_word_stands_in_a_training_prompt() -> None:
-    said = " | ".join(training_prompts(64))
+@both
+def test_no_held_out_word_stands_in_a_training_prompt(world: World) -> None:
+    said = " | ".join(f" {prompt} " for prompt in training_prompts(world, 24))
     for words in (KINDS, COLORS):
         for word in words.values():
             for never in word.held_out:
-                assert never not in said, never
+                assert f" {never} " not in said, never
     assert not any(template.split("{")[0].strip() in said for template in ("a photo of a {", "please make a {"))
     assert not set(TEMPLATES.train) & set(TEMPLATES.held_out)
 
 
-def test_every_colour_kind_and_size_is_trained_in_some_combination() -> None:
-    props = training_props()
-    assert {prop.kind for prop in props} == set(KINDS)
-    assert {prop.color for prop in props} == set(COLORS)
-    for kind in KINDS:
+@both
+def test_every_colour_kind_and_size_is_trained_in_some_combination(world: World) -> None:
+    props = world.training_props()
+    assert {prop.kind for prop in props} == set(world.kinds) - set(world.held_out_kinds)
+    assert {prop.color for prop in props} == set(world.colors)
+    for kind in {prop.kind for prop in props}:
         own = [prop for prop in props if prop.kind == kind]
         assert len({prop.color for prop in own}) >= 6 and len({prop.size for prop in own}) >= 3
-    assert len(props) == len(list(all_props())) - 48 - 55
-    assert len(HELD_OUT_PAIRS) == 16 and len(HELD_OUT_SIZES) == 6
 
 
-def test_prompts_are_distinct_begin_with_the_canonical_one_and_never_change() -> None:
-    prompts = prompts_of(Prop("mug", "green"), 16)
+def test_the_first_world_stays_what_its_models_were_trained_on() -> None:
+    assert len(FIRST.training_props()) == len(list(FIRST.props())) - 48 - 55
+    assert len(FIRST.held_out_pairs) == 16 and len(FIRST.held_out_sizes) == 6
+    assert all(asked.prop == Prop("mug", "green") for asked in asked_for(FIRST, Prop("mug", "green"), 64))
+
+
+@both
+def test_prompts_are_distinct_begin_with_the_canonical_one_and_never_change(world: World) -> None:
+    prompts = [asked.prompt for asked in asked_for(world, Prop("mug", "green"), 16)]
     assert prompts[0] == "a green mug" and len(set(prompts)) == 16
-    code = "from scaledreamer.training.props.grammar import *; print(training_prompts(5))"
+    name = "FIRST" if world is FIRST else "WIDE"
+    code = (
+        "from scaledreamer.training.props.grammar import training_prompts as t; "
+        f"from scaledreamer.training.props.world import {name} as w; print(t(w, 3))"
+    )
     again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert again.stdout.strip() == str(training_prompts(5))
+    assert again.stdout.strip() == str(training_prompts(world, 3))
+
+
+def test_a_prompt_that_names_a_material_or_a_second_colour_asks_for_it() -> None:
+    asked = list(itertools.chain.from_iterable(asked_for(WIDE, prop, 40) for prop in WIDE.training_props()[::50]))
+    for one in asked:
+        assert (one.prop.material == "any") == (not any(word in one.prompt.split() for word in list(MATERIALS)[1:]))
+        assert (one.prop.second is None) == (f" {SECONDS[one.prop.kind]}" not in one.prompt.partition(" with ")[2])
+    assert 0.4 < sum(one.prop.material != "any" for one in asked) / len(asked) < 0.6
+    assert say(Prop("mushroom", "red", second="white"), next(wordings(Prop("mushroom", "red")))) == (
+        "a red mushroom with a white stem"
+    )
 
 
 def test_a_vowel_takes_an() -> None:
@@ -78,4 +104,6 @@ def test_a_vowel_takes_an() -> None:
 
 def test_an_unknown_word_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown word 'beige'.*'red'"):
-        parse("mug", "beige")
+        WIDE.parse("mug", "beige")
+    with pytest.raises(ValueError, match="unknown word 'crate'"):
+        FIRST.parse("crate", "red")

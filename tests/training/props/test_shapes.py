@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from scaledreamer.model.cameras import turntable
-from scaledreamer.training.props.grammar import KINDS, SIZES, Prop, all_props
 from scaledreamer.training.props.palette import PALETTE
 from scaledreamer.training.props.renders import BALL, paint, picture
 from scaledreamer.training.props.shapes import PART_NAMES, paints, shape, truth
 from scaledreamer.training.props.solids import box, cylinder, extrude, polygon, revolve, ring
+from scaledreamer.training.props.words import SIZES
+from scaledreamer.training.props.world import FIRST, Prop
 
 RNG = torch.Generator().manual_seed(0)
 POINTS = torch.rand(1, 4000, 3, generator=RNG) * 2 - 1
@@ -58,7 +59,7 @@ def test_a_polygon_of_many_corners_is_a_disc() -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIRST.kinds)
 def test_the_distance_is_exact_outside_and_never_too_deep(kind: str, size: str) -> None:
     """Outside, walking the distance along the gradient lands on the surface; everywhere the slope is at most one."""
     solid = shape(kind, size)
@@ -74,7 +75,7 @@ def test_the_distance_is_exact_outside_and_never_too_deep(kind: str, size: str) 
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIRST.kinds)
 def test_every_prop_fits_its_ball_and_shows_all_its_parts(kind: str, size: str) -> None:
     rng = torch.Generator().manual_seed(1)
     for scene in (shape(kind, size), shape(kind, size, rng=rng)):
@@ -85,7 +86,7 @@ def test_every_prop_fits_its_ball_and_shows_all_its_parts(kind: str, size: str) 
     assert set(seen.unique().tolist()) == set(range(len(PART_NAMES[kind]) + 1))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIRST.kinds)
 def test_adjectives_change_the_shape_and_colours_do_not(kind: str) -> None:
     nodes = grid(33)
     plain, *others = (shape(kind, size).sdf(nodes)[0] < 0 for size in SIZES)
@@ -98,7 +99,7 @@ def extent(occupied: Tensor, points: Tensor) -> Tensor:
     return points[0][occupied].amax(0) - points[0][occupied].amin(0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FIRST.kinds)
 def test_tall_is_taller_wide_is_wider_small_is_smaller(kind: str) -> None:
     nodes = grid(41)
     plain, tall, wide, small = (extent(shape(kind, size).sdf(nodes)[0] < 0, nodes) for size in SIZES)
@@ -113,7 +114,7 @@ def test_colours_are_the_palettes_and_the_second_colour_can_be_chosen() -> None:
     rgb = mushroom.query(torch.stack([cap, stem])[None]).rgb[0]
     assert torch.allclose(rgb[0], torch.tensor(PALETTE["red"]))
     assert torch.allclose(rgb[1], torch.tensor(PALETTE["blue"]))
-    assert all(paints(prop).shape == (len(PART_NAMES[prop.kind]), 3) for prop in all_props())
+    assert all(paints(prop).shape == (len(PART_NAMES[prop.kind]), 3) for prop in FIRST.props())
 
 
 def test_the_front_of_a_chair_a_chest_and_a_house_looks_along_x() -> None:
@@ -140,7 +141,7 @@ def test_the_mug_is_hollow_and_its_handle_has_a_hole() -> None:
 def test_a_picture_shows_the_paint_times_the_light() -> None:
     prop = Prop("barrel", "yellow")
     view = picture(shape("barrel"), turntable(2), 64)
-    rgba = paint(view.part, view.shading, paints(prop)[None].expand(2, -1, -1), 2)
+    rgba = paint(view, paints(prop)[None].expand(2, -1, -1), "any", 2)
     assert rgba.shape == (2, 4, 32, 32)
     middle = rgba[0, :3, 16, 16]
     ratio = middle / torch.tensor(PALETTE["yellow"])
