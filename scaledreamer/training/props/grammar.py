@@ -1,6 +1,6 @@
 """How a prop is asked for: a wording turns kind, size, colours and material into a prompt.
 
-`world.py` says which props there are and which of them training may see, `words.py` what they are called. Shapes live in
+`world.py` says which props there are and which training may see, `words.py` what they are called. Shapes live in
 `shapes.py`, which nothing that trains the generator may import.
 """
 
