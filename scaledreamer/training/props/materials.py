@@ -31,8 +31,8 @@ def appearance(
 ) -> Float[Tensor, "*B 3"]:
     """The sRGB colour that is seen of a paint; "any" is dull.
 
-    `brightness` is what the light leaves of a dull paint, between AMBIENT and 1; `grain` and `height` (z, object units)
-    belong to the point.
+    It is nowhere brighter than a white paint. `brightness` is what the light leaves of a dull one, AMBIENT to 1;
+    `grain` and `height` (z, object units) belong to the point.
     """
     lit, speckle = brightness[..., None], grain.clamp(0, 1)[..., None]
     match material:
@@ -45,12 +45,12 @@ def appearance(
         case "metal":
             contrast = ((lit - AMBIENT) / (1 - AMBIENT)).clamp(0, 1) ** 1.5
             shine = 0.5 * ((lit - 0.85) / 0.15).clamp(0, 1) ** 2
-            return (towards(color, STEEL, 0.35) * (0.15 + 0.75 * contrast) + shine).clamp(0, 1)
+            return torch.minimum(towards(color, STEEL, 0.35) * (0.15 + 0.75 * contrast) + shine, lit)
         case "stone":
             return towards(color, ROCK, 0.4) * lit * (0.65 + 0.5 * speckle).clamp(max=1)
         case "glossy":
-            shine = 0.7 * ((lit - 0.9) / 0.1).clamp(0, 1) ** 2
-            return (0.9 * color * lit + shine).clamp(0, 1)
+            shine = 0.7 * ((lit - 0.86) / 0.14).clamp(0, 1) ** 2
+            return torch.minimum(0.8 * color * lit + shine, lit)
         case _:
             raise ValueError(f"unknown material {material!r}; choose any, wooden, metal, stone or glossy")
 

@@ -65,3 +65,20 @@ def ring(points: Points, outline: Profile) -> Distance:
 def extrude(u: Distance, v: Distance, w: Distance, corners: Profile, half: Tensor) -> Distance:
     """Prism over a polygon in (u, v), from -half to +half along w."""
     return _join(polygon(u, v, corners), w.abs() - half)
+
+
+def sphere(points: Points, radius: Tensor) -> Distance:
+    """Ball at the origin."""
+    distance: Distance = points.norm(dim=-1) - radius
+    return distance
+
+
+def capsule(
+    points: Points, start: tuple[Tensor, Tensor, Tensor], end: tuple[Tensor, Tensor, Tensor], radius: Tensor
+) -> Distance:
+    """Everything within `radius` of the segment between two points."""
+    a, b = (torch.stack([each.expand(points.shape[0], 1) for each in at], -1) for at in (start, end))
+    along = b - a
+    share = (((points - a) * along).sum(-1) / along.square().sum(-1)).clamp(0, 1)
+    distance: Distance = (points - a - share[..., None] * along).norm(dim=-1) - radius
+    return distance

@@ -1,7 +1,7 @@
 """Which props there are to ask for, and what no training of a model may see."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -100,4 +100,4 @@ WIDE_SIZES = FIRST_SIZES | {
     ("lamp", "small"), ("hammer", "small"), ("tower", "small"), ("boat", "small"),
 }  # fmt: skip
 WIDE = World(tuple(KINDS), tuple(COLORS), True, FIRST_PAIRS | LATER_PAIRS, WIDE_SIZES, UNSEEN_KINDS)
-WORLDS: dict[WorldName, World] = {"first": FIRST, "wide": WIDE}
+WORLDS: Mapping[str, World] = {"first": FIRST, "wide": WIDE}
