@@ -183,18 +183,20 @@ def evaluate(
     text_encoder: TextEncoderOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the metrics as JSON")] = False,
 ) -> None:
-    """Measure a generator of the props world against the ground truth."""
+    """Measure a generator of a props world against the ground truth of the world that it learned."""
     try:
         from scaledreamer.training.evaluation.report import evaluate as run
+        from scaledreamer.training.evaluation.report import world_of
     except ModuleNotFoundError as error:
         raise ScaleDreamerError("evaluation needs scaledreamer/training; install the whole package") from error
     from scaledreamer.model.encoders import load_encoder
     from scaledreamer.model.library import load_generator
-    from scaledreamer.model.shelf import find_model
+    from scaledreamer.model.shelf import find_model, read_header
 
     path, best = find_model(model), load_generator(find_model(ceiling)) if ceiling else None
     encoder = load_encoder(path, text_encoder)
-    results = run(load_generator(path), out, limit, references, best, encoder=encoder)
+    world = world_of(read_header(path, "generator")["card"])
+    results = run(load_generator(path), out, limit, references, best, encoder=encoder, world=world)
     if as_json:
         print(json.dumps(results))
         return

@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,9 @@ from scaledreamer.training.evaluation.suite import (
     summarize,
 )
 from scaledreamer.training.props.shapes import truth
-from scaledreamer.training.props.world import FIRST, Split, World
+from scaledreamer.training.props.world import FIRST, WORLDS, Split, World
 
-SPLITS: tuple[Split, ...] = ("seen", "pairs", "sizes", "wordings", "kinds")
+SPLITS: tuple[Split, ...] = ("seen", "pairs", "sizes", "wordings", "materials", "kinds")
 LOOK = LatticeConfig(nodes=96, samples=128, sharpness=150.0)
 
 
@@ -107,6 +107,13 @@ def evaluate(
     with atomic_path(out / "index.html") as partial:
         partial.write_text(page(results))
     return results
+
+
+def world_of(card: Mapping[str, Any]) -> World:
+    """The world whose prompts a model learned from, by its card; the first where the card names none."""
+    config = card.get("config", {})
+    learned = config.get("distill", {}).get("corpus") or config.get("ceiling", {}).get("data") or {}
+    return WORLDS[learned.get("world", "first")]
 
 
 def spread(some: list[Case], limit: int | None) -> list[Case]:

@@ -17,7 +17,7 @@ from scaledreamer.model.text import TextEncoder
 from scaledreamer.training.evaluation.metrics import Measured, color_error, compare, measure, occupancy
 from scaledreamer.training.props.grammar import canonical, say, wordings
 from scaledreamer.training.props.shapes import paints, truth
-from scaledreamer.training.props.words import SIZES
+from scaledreamer.training.props.words import MATERIALS, SIZES
 from scaledreamer.training.props.world import Prop, Split, World
 
 Row = dict[str, float]
@@ -34,7 +34,13 @@ class Case:
 
 
 def cases(world: World, split: Split) -> list[Case]:
-    """The prompts of a split in a fixed order; `wordings` says seen plain props as training never does."""
+    """The prompts of a split in a fixed order.
+
+    `wordings` says seen props as training never does; `materials` asks for seen ones of a material, every other with a
+    second colour, where that is visible.
+    """
+    if split == "materials":
+        return dressed(world)
     if split != "wordings":
         return [Case(canonical(prop), prop, split) for prop in world.props() if world.split_of(prop) == split]
     chosen = []
@@ -42,6 +48,19 @@ def cases(world: World, split: Split) -> list[Case]:
         said = sorted((say(prop, w) for w in wordings(prop, held_out=True)), key=lambda text: zlib.crc32(text.encode()))
         chosen += [Case(prompt, prop, split) for prompt in said[:WORDINGS_EACH]]
     return chosen
+
+
+def dressed(world: World) -> list[Case]:
+    """A seen plain prop of every kind and colour, of one material after the other."""
+    found = []
+    plain = [prop for prop in world.training_props() if prop.size == "plain"] if world.visible else []
+    for number, prop in enumerate(plain):
+        others = [color for color in world.colors if color != prop.color]
+        second = others[number % len(others)] if number % 2 else None
+        material = list(MATERIALS)[1 + number // 2 % (len(MATERIALS) - 1)]
+        one = replace(prop, material=material, second=second)
+        found.append(Case(canonical(one), one, "materials"))
+    return found
 
 
 @cache

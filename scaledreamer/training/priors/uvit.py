@@ -29,6 +29,7 @@ class UViTConfig(Config):
     pixels: Count = 32
     channels: Count = 4
     views: Count = 4
+    fold: Count = 2  # so many pixels along each side become channels before the first convolution
     stem: Count = 48  # channels of the convolutions at half resolution
     width: Count = 192
     depth: Count = 4
@@ -38,7 +39,7 @@ class UViTConfig(Config):
     @property
     def patches(self) -> int:
         """Tokens along a picture's side."""
-        return self.pixels // 4
+        return self.pixels // (2 * self.fold)
 
 
 class ResBlock(nn.Module):
@@ -115,7 +116,8 @@ class MultiViewUViT(nn.Module):
         self.turn = silent(2 * HARMONICS, width)
         self.ray = silent(6 * (1 + 2 * OCTAVES), width)
         self.pooled = nn.Linear(config.text_width, width)
-        self.stem = nn.Conv2d(4 * config.channels, c, 3, padding=1)
+        folded = config.fold**2 * config.channels
+        self.stem = nn.Conv2d(folded, c, 3, padding=1)
         self.down = ResBlock(c, width)
         self.patch = nn.Conv2d(c, width, 2, stride=2)
         self.place = nn.Parameter(torch.randn(side * side, width) * 0.02)
@@ -125,7 +127,7 @@ class MultiViewUViT(nn.Module):
         self.unpatch = nn.ConvTranspose2d(width, c, 2, stride=2)
         self.join = nn.Conv2d(2 * c, c, 1)
         self.up = ResBlock(c, width)
-        self.head = nn.Conv2d(c, 4 * config.channels, 3, padding=1)
+        self.head = nn.Conv2d(c, folded, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
@@ -145,7 +147,7 @@ class MultiViewUViT(nn.Module):
         seen_from = self.camera(pose) + self.turn(turns(pose))
         told = self.time(sinusoid(t)) + seen_from + self.pooled(pooled)[:, None]
         flat = F.silu(rearrange(told, "B V D -> (B V) D"))
-        x = F.pixel_unshuffle(rearrange(x_t, "B V C H W -> (B V) C H W"), 2)
+        x = F.pixel_unshuffle(rearrange(x_t, "B V C H W -> (B V) C H W"), self.config.fold)
         fine = self.down(self.stem(x.contiguous(memory_format=torch.channels_last)), flat)
         place = self.place + self.ray(waves(rearrange(rays, "B V h w C -> B V (h w) C")))
         tokens = rearrange(self.patch(fine), "(B V) D h w -> B V (h w) D", V=views) + place
@@ -160,9 +162,8 @@ class MultiViewUViT(nn.Module):
         side = self.config.patches
         coarse = rearrange(self.norm(tokens), "B V (h w) D -> (B V) D h w", h=side)
         fine = self.join(torch.cat([self.unpatch(coarse.contiguous(memory_format=torch.channels_last)), fine], 1))
-        return rearrange(
-            F.pixel_shuffle(self.head(F.silu(self.up(fine, flat))), 2), "(B V) C H W -> B V C H W", V=views
-        )
+        v = F.pixel_shuffle(self.head(F.silu(self.up(fine, flat))), self.config.fold)
+        return rearrange(v, "(B V) C H W -> B V C H W", V=views)
 
 
 def sinusoid(t: Float[Tensor, "*B"], width: int = 128) -> Float[Tensor, "*B D"]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from scaledreamer.training.props.words import COLORS, KINDS, MATERIALS, SIZES
 
-Split = Literal["seen", "pairs", "sizes", "kinds", "wordings"]
+Split = Literal["seen", "pairs", "sizes", "kinds", "materials", "wordings"]
 WorldName = Literal["first", "wide"]
 
 

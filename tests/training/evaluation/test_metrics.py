@@ -87,10 +87,11 @@ def test_random_proportions_score_below_the_truth_and_above_another_kind() -> No
 @pytest.mark.parametrize("world", [FIRST, WIDE], ids=["first", "wide"])
 def test_splits_are_disjoint_and_complete(world: World) -> None:
     by_split = {split: cases(world, split) for split in SPLITS}
-    props = [case.prop for split, some in by_split.items() if split != "wordings" for case in some]
+    props = [case.prop for split, some in by_split.items() if split not in ("wordings", "materials") for case in some]
     assert len(props) == len(set(props)) == len(list(world.props()))
     assert all(world.split_of(case.prop) == "seen" for case in by_split["wordings"])
-    assert bool(by_split["kinds"]) == (world is WIDE)
+    assert bool(by_split["kinds"]) == bool(by_split["materials"]) == world.visible
+    assert len({case.prop.material for case in by_split["materials"]}) == (4 if world.visible else 0)
     assert not {case.prompt for case in by_split["wordings"]} & {case.prompt for case in by_split["seen"]}
 
 

@@ -40,6 +40,18 @@ def test_the_harmonics_of_the_azimuth_tell_a_box_from_a_barrel() -> None:
     assert torch.allclose(told[0, HARMONICS - 1], -told[2, HARMONICS - 1], atol=1e-5), "an eighth shows its corner"
 
 
+def test_larger_pictures_may_fold_into_as_many_patches(rng: torch.Generator) -> None:
+    large = TINY.model_copy(update={"pixels": 32, "fold": 4})
+    assert large.patches == TINY.patches
+    network, camera = MultiViewUViT(large), turntable(4)
+    x_t, t = torch.randn(4, 4, 32, 32, generator=rng), torch.full((4,), 0.5)
+    text = condition(TextEmbedding(torch.randn(1, 3, 16), torch.randn(1, 16), torch.ones(1, 3, dtype=torch.bool)))
+    assert not predict_v(network, x_t, t, text, camera).any(), "an untrained network says nothing"
+    torch.nn.init.normal_(network.head.weight)
+    said = predict_v(network, x_t, t, text, camera)
+    assert said.shape == x_t.shape and float(said.detach().std()) > 0.01
+
+
 def test_rays_and_harmonics_start_silent_and_then_matter(rng: torch.Generator) -> None:
     network, camera = MultiViewUViT(TINY), turntable(4)
     silent = {name for name in network.state_dict() if name.startswith(("turn.2", "ray.2"))}
