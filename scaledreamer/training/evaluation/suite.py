@@ -45,7 +45,9 @@ def cases(world: World, split: Split) -> list[Case]:
         return [Case(canonical(prop), prop, split) for prop in world.props() if world.split_of(prop) == split]
     chosen = []
     for prop in (prop for prop in world.training_props() if prop.size in ("plain", "small")):
-        said = sorted((say(prop, w) for w in wordings(prop, held_out=True)), key=lambda text: zlib.crc32(text.encode()))
+        said = sorted(
+            (say(prop, w) for w in wordings(world, prop, held_out=True)), key=lambda text: zlib.crc32(text.encode())
+        )
         chosen += [Case(prompt, prop, split) for prompt in said[:WORDINGS_EACH]]
     return chosen
 

@@ -66,7 +66,7 @@ def with_article(text: str) -> str:
     return " ".join(words)
 
 
-def wordings(prop: Prop, held_out: bool = False) -> Iterator[Wording]:
+def wordings(world: World, prop: Prop, held_out: bool = False) -> Iterator[Wording]:
     """Every way to say `prop` in training, or (held_out) every way that training never uses.
 
     A held-out wording has a held-out template, noun or colour word, one at a time, the rest canonical.
@@ -74,14 +74,16 @@ def wordings(prop: Prop, held_out: bool = False) -> Iterator[Wording]:
     noun, color, size = KINDS[prop.kind], COLORS[prop.color], SIZES[prop.size]
     material = MATERIALS[prop.material].train[0]
     if not held_out:
-        for template, a, b, c in itertools.product(TEMPLATES.train, noun.train, color.train, size.train):
+        for template, a, b, c in itertools.product(
+            TEMPLATES.train, world.said(noun), world.said(color), world.said(size)
+        ):
             yield Wording(template, a, b, c, material)
         return
     plain = Wording(TEMPLATES.train[0], noun.train[0], color.train[0], size.train[0], material)
     yield from (replace(plain, template=template) for template in TEMPLATES.held_out)
-    yield from (replace(plain, noun=word) for word in noun.held_out)
-    yield from (replace(plain, color=word) for word in color.held_out)
-    yield from (replace(plain, size=word) for word in size.held_out)
+    yield from (replace(plain, noun=word) for word in world.unsaid(noun))
+    yield from (replace(plain, color=word) for word in world.unsaid(color))
+    yield from (replace(plain, size=word) for word in world.unsaid(size))
 
 
 @dataclass(frozen=True)
@@ -107,14 +109,14 @@ def asked_for(world: World, prop: Prop, count: int) -> list[Asked]:
     ask for a prop of that material and colour. Where they are not, a quarter names a material all the same.
     """
     plainest = Asked(canonical(prop), prop)
-    return [plainest, *(varied(world, prop, count - 1) if world.visible else draws(prop)[: count - 1])]
+    return [plainest, *(varied(world, prop, count - 1) if world.visible else draws(world, prop)[: count - 1])]
 
 
-def draws(prop: Prop) -> list[Asked]:
+def draws(world: World, prop: Prop) -> list[Asked]:
     """All ways to say a prop but the canonical one, and some that name a material, ordered by a checksum."""
     spoken: list[str] = []
     for index, material in enumerate(MATERIALS):
-        said = [say(prop, wording) for wording in wordings(replace(prop, material=material))]
+        said = [say(prop, wording) for wording in wordings(world, replace(prop, material=material))]
         said.sort(key=lambda text: zlib.crc32(text.encode()))
         spoken += said if index == 0 else said[: max(1, len(said) // (3 * (len(MATERIALS) - 1)))]
     spoken = sorted(set(spoken) - {canonical(prop)}, key=lambda text: zlib.crc32(text[::-1].encode()))
@@ -130,7 +132,7 @@ def varied(world: World, prop: Prop, count: int) -> list[Asked]:
         second = rng.choice(others) if rng.random() < 0.5 else None
         material = rng.choice(list(MATERIALS)[1:]) if rng.random() < 0.5 else "any"
         one = replace(prop, second=second, material=material)
-        prompt = say(one, rng.choice(list(wordings(one))))
+        prompt = say(one, rng.choice(list(wordings(world, one))))
         if prompt != canonical(prop):
             found.setdefault(prompt, Asked(prompt, one))
     return list(found.values())
@@ -141,6 +143,6 @@ def grammar_size(world: World) -> int:
     count = 0
     for prop in world.props():
         for material in MATERIALS:
-            said = sum(1 for _ in wordings(replace(prop, material=material)))
+            said = sum(1 for _ in wordings(world, replace(prop, material=material)))
             count += said * len(world.colors)  # the kind's own second colour, or one of the others
     return count

@@ -5,30 +5,34 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Word:
-    """One meaning with the words that training uses (the first is canonical) and the words kept for the test."""
+    """One meaning with the words that training uses (the first is canonical) and the words kept for the test.
+
+    `wide` are those that the wide world keeps for the test, where it trains on the others too.
+    """
 
     train: tuple[str, ...]
     held_out: tuple[str, ...] = ()
+    wide: tuple[str, ...] = ()
 
 
 KINDS: dict[str, Word] = {
-    "barrel": Word(("barrel", "cask"), ("keg",)),
-    "chest": Word(("treasure chest", "chest"), ("loot chest",)),
+    "barrel": Word(("barrel", "cask"), ("keg",), ("wine barrel",)),
+    "chest": Word(("treasure chest", "chest"), ("loot chest",), ("pirate chest",)),
     "tree": Word(("pine tree", "fir tree"), ("spruce tree",)),
     "bottle": Word(("potion bottle", "potion"), ("potion flask",)),
-    "mushroom": Word(("mushroom", "fungus"), ("toadstool",)),
+    "mushroom": Word(("mushroom", "fungus"), ("toadstool",), ("button mushroom",)),
     "chair": Word(("chair", "dining chair"), ("kitchen chair",)),
     "table": Word(("table", "dining table"), ("kitchen table",)),
-    "house": Word(("house", "cottage"), ("cabin",)),
+    "house": Word(("house", "cottage"), ("cabin",), ("farmhouse",)),
     "mug": Word(("mug", "cup"), ("coffee mug",)),
     "rocket": Word(("rocket", "rocket ship"), ("space rocket",)),
     # containers
     "crate": Word(("crate", "shipping crate"), ("cargo crate",)),
     "bucket": Word(("bucket", "pail"), ("water bucket",)),
-    "vase": Word(("vase", "flower vase"), ("urn",)),
+    "vase": Word(("vase", "flower vase", "urn"), ("ceramic vase",)),
     # furniture
     "stool": Word(("stool", "bar stool"), ("round stool",)),
-    "bed": Word(("bed", "single bed"), ("cot",)),
+    "bed": Word(("bed", "single bed", "cot"), ("guest bed",)),
     "shelf": Word(("bookshelf", "bookcase"), ("book rack",)),
     "lamp": Word(("lamp", "floor lamp"), ("standing lamp",)),
     # plants
@@ -42,11 +46,11 @@ KINDS: dict[str, Word] = {
     "icecream": Word(("ice cream cone", "ice cream"), ("gelato cone",)),
     # weapons and tools
     "sword": Word(("sword", "longsword"), ("broadsword",)),
-    "hammer": Word(("hammer", "sledgehammer"), ("mallet",)),
-    "axe": Word(("axe", "battle axe"), ("hatchet",)),
+    "hammer": Word(("hammer", "sledgehammer", "mallet"), ("claw hammer",)),
+    "axe": Word(("axe", "battle axe", "hatchet"), ("lumberjack axe",)),
     "shield": Word(("shield", "knight shield"), ("heater shield",)),
     # buildings
-    "tower": Word(("tower", "castle tower"), ("watchtower",)),
+    "tower": Word(("tower", "castle tower", "watchtower"), ("guard tower",)),
     "tent": Word(("tent", "camping tent"), ("canvas tent",)),
     # vehicles
     "car": Word(("car", "toy car"), ("automobile",)),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from scaledreamer.training.props.words import COLORS, KINDS, MATERIALS, SIZES
+from scaledreamer.training.props.words import COLORS, KINDS, MATERIALS, SIZES, Word
 
 Split = Literal["seen", "pairs", "sizes", "kinds", "materials", "wordings"]
 WorldName = Literal["first", "wide"]
@@ -51,6 +51,14 @@ class World:
     def training_props(self) -> list[Prop]:
         """The props that training may use."""
         return [prop for prop in self.props() if self.split_of(prop) == "seen"]
+
+    def said(self, word: Word) -> tuple[str, ...]:
+        """The words of a meaning that training uses, the canonical one first."""
+        return (*word.train, *word.held_out) if self.visible and word.wide else word.train
+
+    def unsaid(self, word: Word) -> tuple[str, ...]:
+        """The words of a meaning that are kept for the test."""
+        return word.wide if self.visible and word.wide else word.held_out
 
     def training_shapes(self) -> list[tuple[str, str]]:
         """Every kind and size that training may see."""

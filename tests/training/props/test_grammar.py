@@ -31,15 +31,17 @@ def test_the_wide_world_holds_the_first_and_more() -> None:
     assert len(set(WIDE.kinds) - set(WIDE.held_out_kinds)) >= 32 and len(WIDE.colors) == 12
     assert FIRST.held_out_pairs < WIDE.held_out_pairs and FIRST.held_out_sizes < WIDE.held_out_sizes
     assert set(SECONDS) == set(KINDS)
-    nouns = [word for kind in KINDS.values() for word in (*kind.train, *kind.held_out)]
+    nouns = [word for kind in KINDS.values() for word in (*kind.train, *kind.held_out, *kind.wide)]
     assert len(nouns) == len(set(nouns))
+    assert "keg" in WIDE.said(KINDS["barrel"]) and WIDE.unsaid(KINDS["barrel"]) == ("wine barrel",)
+    assert FIRST.unsaid(KINDS["barrel"]) == ("keg",) and WIDE.unsaid(KINDS["tree"]) == KINDS["tree"].held_out
 
 
 @both
 def test_what_is_held_out_never_reaches_training(world: World) -> None:
     held_out = {canonical(prop) for prop in world.props() if world.split_of(prop) != "seen"}
-    held_out |= {say(p, w) for p in world.props() if world.split_of(p) != "seen" for w in wordings(p)}
-    unused = {say(prop, w) for prop in world.props() for w in wordings(prop, held_out=True)}
+    held_out |= {say(p, w) for p in world.props() if world.split_of(p) != "seen" for w in wordings(world, p)}
+    unused = {say(prop, w) for prop in world.props() for w in wordings(world, prop, held_out=True)}
     prompts = set(training_prompts(world, 24))
     assert not prompts & held_out
     assert not prompts & unused
@@ -51,7 +53,7 @@ def test_no_held_out_word_stands_in_a_training_prompt(world: World) -> None:
     said = " | ".join(f" {prompt} " for prompt in training_prompts(world, 24))
     for words in (KINDS, COLORS):
         for word in words.values():
-            for never in word.held_out:
+            for never in world.unsaid(word):
                 assert f" {never} " not in said, never
     assert not any(template.split("{")[0].strip() in said for template in ("a photo of a {", "please make a {"))
     assert not set(TEMPLATES.train) & set(TEMPLATES.held_out)
@@ -92,7 +94,7 @@ def test_a_prompt_that_names_a_material_or_a_second_colour_asks_for_it() -> None
         assert (one.prop.material == "any") == (not any(word in one.prompt.split() for word in list(MATERIALS)[1:]))
         assert (one.prop.second is None) == (f" {SECONDS[one.prop.kind]}" not in one.prompt.partition(" with ")[2])
     assert 0.4 < sum(one.prop.material != "any" for one in asked) / len(asked) < 0.6
-    assert say(Prop("mushroom", "red", second="white"), next(wordings(Prop("mushroom", "red")))) == (
+    assert say(Prop("mushroom", "red", second="white"), next(wordings(WIDE, Prop("mushroom", "red")))) == (
         "a red mushroom with a white stem"
     )
 
