@@ -53,7 +53,8 @@ def say(prop: Prop, wording: Wording) -> str:
     if prop.second is not None:
         part = SECONDS[prop.kind]
         article = "" if part.endswith("s") else "a "
-        text += f" with {article}{COLORS[prop.second].train[0]} {part}"
+        thing, comma, more = text.partition(",")  # "a red barrel with white bands, game asset"
+        text = f"{thing} with {article}{COLORS[prop.second].train[0]} {part}{comma}{more}"
     return with_article(text)
 
 
