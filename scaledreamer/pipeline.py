@@ -18,6 +18,7 @@ from scaledreamer.model.accelerated import accelerate_pipeline
 from scaledreamer.model.cameras import turntable
 from scaledreamer.model.compile import Acceleration, Accelerator
 from scaledreamer.model.encoders import load_encoder
+from scaledreamer.model.familiarity import Familiarity, Vocabulary
 from scaledreamer.model.fields.base import Field
 from scaledreamer.model.generators import Generator
 from scaledreamer.model.library import load_generator
@@ -36,6 +37,8 @@ class TextTo3D:
     ) -> None:  # fmt: skip
         self.generator, self.encoder = generator.to(device).eval(), encoder
         self.model_id, self.card, self.device = model_id, card or {}, device
+        vocabulary = self.card.get("vocabulary")
+        self.familiarity = Familiarity(Vocabulary.model_validate(vocabulary), encoder) if vocabulary else None
         self.acceleration = acceleration  # what its parts run on by now, and why where they had to fall back
 
     @classmethod
@@ -57,8 +60,15 @@ class TextTo3D:
 
     def warnings(self, prompt: str) -> list[str]:
         """What a user should know before the prompt is used."""
-        beyond = self.encoder.overflow(check_prompt(prompt))
-        return [f"the last {beyond} tokens of the prompt lie beyond the text encoder's window"] if beyond else []
+        said = []
+        if beyond := self.encoder.overflow(check_prompt(prompt)):
+            said.append(f"the last {beyond} tokens of the prompt lie beyond the text encoder's window")
+        if self.familiarity and not (found := self.familiarity.of(prompt)).known:
+            said.append(
+                f"the model {self.model_id} may not know what {prompt!r} asks for (confidence {found.confidence:.2f}); "
+                f"the nearest that it knows is 'a {found.nearest}'"
+            )
+        return said
 
     def fields(self, prompts: list[str], seed: int | None = None) -> Field:
         """One field with a scene a prompt. A stochastic model draws from `seed` (None: 0); others refuse one."""

@@ -24,7 +24,7 @@ LIMIT = 60  # added lines, new files and edits together
 TRIPLANE = ["generator.width=24", "generator.heads=2", "generator.layers=1", "generator.low_res=2"]
 TRIPLANE += ["generator.upsample=[8]", "generator.plane_channels=8"]
 SMALL = ["distill.corpus={kind: list, prompts: [a red mug, a blue hat]}", "distill.prompts=2", "distill.pixels=8"]
-SMALL += ["distill.renderer.nodes=12", "distill.renderer.samples=8"]
+SMALL += ["distill.nodes=12", "distill.renderer.samples=8"]
 # Follows a page in one process, because each would wait for torch again. What the page wrote has its shapes checked.
 DRIVER = """
 import io, json, sys

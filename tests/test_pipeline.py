@@ -1,6 +1,7 @@
 """TextTo3D and the command line with a tiny generator."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 from scaledreamer import Mesh, TextTo3D, load_generator
 from scaledreamer.errors import ConfigError, EmptySurfaceError, ModelFileError, PromptError
+from scaledreamer.export.presets import AssetSettings
 from scaledreamer.model.generators.triplane_transformer import (
     SummedPlanesConfig,
     TriplaneTransformer,
@@ -84,6 +86,16 @@ def test_bad_prompts_and_long_ones_are_told(pipe: TextTo3D) -> None:
         pipe("  ")
     assert pipe.warnings("a red barrel") == []
     assert "last 10 tokens" in pipe.warnings("red " * 40)[0]
+
+
+def test_a_model_with_a_vocabulary_says_what_it_does_not_know(tmp_path: Path) -> None:
+    path = tmp_path / "props.safetensors"
+    save_generator(tiny(), path, {"vocabulary": {"nouns": ["barrel", "keg"], "words": ["blue", "wood"]}})
+    pipe = TextTo3D.load(path)
+    assert pipe.warnings("a keg made of wood, painted blue") == []
+    (told,) = pipe.asset("a quarterly tax filing", AssetSettings(resolution=32, lods=0, texture=0)).report.warnings
+    assert re.search(r"props may not know what 'a quarterly tax filing' asks for \(confidence 0\.\d\d\)", told)
+    assert "nearest that it knows is 'a " in told
 
 
 def test_a_field_without_a_surface_is_an_error(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from scaledreamer.training.config import (
 from scaledreamer.training.loop import Task, Trainer
 from scaledreamer.training.parallel import Rank, device_of, given_place, launch
 from scaledreamer.training.priors.config import encoder_name
-from scaledreamer.training.prompts import read_corpus
+from scaledreamer.training.prompts import PropsCorpus, read_corpus
 from scaledreamer.training.report import write_report
 from scaledreamer.training.signals import RESUME_ME
 
@@ -132,8 +132,20 @@ def export(run: Run, folder: Path, facts: dict[str, Any]) -> Path:
                 encoder = encoder_name(run.prior)
             path = folder / "generator.safetensors"
             generator = task.generator if isinstance(run, DistillRun) else task
+            card |= vocabulary_of(run)
             save_generator(generator, path, card, encoder)  # type: ignore[arg-type]
     return path
+
+
+def vocabulary_of(run: DistillRun | CeilingRun) -> dict[str, Any]:
+    """What a card says can be asked for, where the prompts are those of a props world."""
+    from scaledreamer.training.props.grammar import vocabulary
+    from scaledreamer.training.props.world import WORLDS
+
+    if isinstance(run, CeilingRun):
+        return {"vocabulary": vocabulary(WORLDS[run.ceiling.data.world])}
+    corpus = run.distill.corpus
+    return {"vocabulary": vocabulary(WORLDS[corpus.world])} if isinstance(corpus, PropsCorpus) else {}
 
 
 def examples_a_step(run: Run) -> int:

@@ -28,7 +28,7 @@ TINY_PRIOR = [
 TINY_GENERATOR = [
     "props-triplane", "--set", "generator.width=24", "--set", "generator.heads=2", "--set", "generator.layers=1",
     "--set", "generator.low_res=2", "--set", "generator.upsample=[8]", "--set", "generator.plane_channels=8",
-    "--set", "distill.prompts=1", "--set", "distill.corpus.wordings=1", "--set", "distill.renderer.nodes=12",
+    "--set", "distill.prompts=1", "--set", "distill.corpus.wordings=1", "--set", "distill.nodes=12",
     "--set", "distill.renderer.samples=8", "--set", "loop.processes=1", "--set", "loop.save_every=2",
     "--set", "loop.log_every=2", "--set", "distill.preview=['a red mug']",
 ]  # fmt: skip
@@ -112,6 +112,7 @@ def test_a_tiny_prior_then_a_tiny_generator_killed_and_resumed_to_the_bit(tmp_pa
     assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
     card = read_card(tmp_path / "killed" / "generator.safetensors")["card"]
     assert card["steps"] == 40 and card["config"]["distill"]["loss"]["kind"] == "asd"
+    assert "mushroom" in card["vocabulary"]["nouns"] and "red" in card["vocabulary"]["words"]
     assert load_generator(tmp_path / "whole" / "generator.safetensors").config.width == 24
     rows = [json.loads(line) for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(2, 41, 2))

@@ -139,6 +139,16 @@ def varied(world: World, prop: Prop, count: int) -> list[Asked]:
     return list(found.values())
 
 
+def vocabulary(world: World) -> dict[str, list[str]]:
+    """What a model of this world can be asked for: the names of things, and words that say more of them."""
+    known = [kind for kind in world.kinds if kind not in world.held_out_kinds]
+    said = [world.said(COLORS[color]) for color in world.colors] + [world.said(word) for word in SIZES.values()]
+    parts = [SECONDS[kind] for kind in known]
+    materials = [*MATERIALS, "wood", "steel", "shiny", "made", "details"]
+    words = {word for group in (*said, parts, materials) for word in group} - {"", "any"}
+    return {"nouns": [noun for kind in known for noun in world.said(KINDS[kind])], "words": sorted(words)}
+
+
 def grammar_size(world: World) -> int:
     """How many prompts the whole product holds: kind x size x colour x second colour x material x wording."""
     count = 0
