@@ -1,5 +1,6 @@
 """What the generator is trained on: a corpus of prompts, as text and nothing else, and the batch of a step."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, assert_never
@@ -11,7 +12,7 @@ from scaledreamer.config import Config
 from scaledreamer.errors import ConfigError
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.prompts_files import Split, read_json_lines, read_json_split, read_lines
-from scaledreamer.training.props.grammar import training_prompts
+from scaledreamer.training.props.grammar import prompts_in_turn, training_prompts
 from scaledreamer.training.props.world import WORLDS, WorldName
 
 
@@ -21,6 +22,7 @@ class PropsCorpus(Config):
     kind: Literal["props"] = "props"
     world: WorldName = "first"
     wordings: PositiveInt = 16  # prompts a prop, the canonical one among them
+    most: PositiveInt | None = None  # so many in all, spread over the props: the first of a larger corpus
 
 
 class ListCorpus(Config):
@@ -59,8 +61,10 @@ CorpusConfig = Annotated[AnyCorpus, Field(discriminator="kind")]
 def stream_corpus(config: AnyCorpus) -> Iterator[str]:
     """The prompts in the order of the file, repetitions included; the file is never in memory as a whole."""
     match config:
-        case PropsCorpus(world=world, wordings=wordings):
+        case PropsCorpus(world=world, wordings=wordings, most=None):
             yield from training_prompts(WORLDS[world], wordings)
+        case PropsCorpus(world=world, wordings=wordings, most=most):
+            yield from itertools.islice(prompts_in_turn(WORLDS[world], wordings), most)
         case ListCorpus(prompts=prompts):
             yield from prompts
         case FileCorpus(path=path):

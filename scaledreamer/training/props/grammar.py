@@ -103,6 +103,14 @@ def training_prompts(world: World, per_prop: int) -> list[str]:
     return [asked.prompt for prop in world.training_props() for asked in asked_for(world, prop, per_prop)]
 
 
+def prompts_in_turn(world: World, per_prop: int) -> Iterator[str]:
+    """The same prompts in another order: the plainest of every prop, in mixed order, then a second one of each, ..."""
+    props = sorted(world.training_props(), key=lambda prop: zlib.crc32(canonical(prop).encode()))
+    said = [asked_for(world, prop, per_prop) for prop in props]
+    for number in range(per_prop):
+        yield from (asked[number].prompt for asked in said if number < len(asked))
+
+
 def asked_for(world: World, prop: Prop, count: int) -> list[Asked]:
     """`count` distinct training prompts of one prop, the canonical one first.
 

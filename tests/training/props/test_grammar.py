@@ -6,10 +6,12 @@ import sys
 
 import pytest
 
+from scaledreamer.training.prompts import PropsCorpus, read_corpus
 from scaledreamer.training.props.grammar import (
     asked_for,
     canonical,
     grammar_size,
+    prompts_in_turn,
     say,
     training_prompts,
     wordings,
@@ -86,6 +88,16 @@ def test_prompts_are_distinct_begin_with_the_canonical_one_and_never_change(worl
     )
     again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert again.stdout.strip() == str(training_prompts(world, 3))
+
+
+@both
+def test_the_first_prompts_of_a_corpus_are_spread_over_the_props(world: World) -> None:
+    turns = list(prompts_in_turn(world, 4))
+    assert sorted(turns) == sorted(training_prompts(world, 4))
+    nouns = [KINDS[kind].train[0] for kind in world.kinds if kind not in world.held_out_kinds]
+    first = " | ".join(f"{prompt} " for prompt in turns[:200])
+    assert all(f" {noun} " in first for noun in nouns)
+    assert read_corpus(PropsCorpus(world="first" if world is FIRST else "wide", wordings=4, most=80)) == turns[:80]
 
 
 def test_a_prompt_that_names_a_material_or_a_second_colour_asks_for_it() -> None:
