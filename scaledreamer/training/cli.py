@@ -229,6 +229,8 @@ def train(
         return
     place = given_place()
     options = [*(overrides or []), *([] if place is None else [f"loop.processes={place.count}"])]
+    if resume is not None and preset is not None:
+        raise ConfigError(f"--resume takes everything from {resume}: leave out {preset!r} (overrides go behind --set)")
     if resume is not None:
         run, folder = continued(config_of(resume), options), resume
     elif preset is None:

@@ -71,6 +71,7 @@ def test_bad_commands_are_one_line_and_exit_code_two(tmp_path: Path) -> None:
         (["nonsense"], "unknown preset 'nonsense'"),
         ([], "name a preset"),
         (["--resume", str(tmp_path)], "no model file"),
+        (["loop.steps=9", "--resume", str(tmp_path)], "leave out 'loop.steps=9' (overrides go behind --set)"),
     ):
         result = train(*arguments)
         assert result.returncode == 2
