@@ -14,6 +14,7 @@ from scaledreamer.model.fields.triplane import TriplaneField, sample_planes
 from scaledreamer.model.rendering import LatticeConfig, render
 from scaledreamer.model.rendering.compositing import opacity_of, unbiased_opacity, weights_of
 from scaledreamer.model.rendering.density import volsdf_density
+from scaledreamer.model.rendering.lattice import prefiltered, read_volume
 
 
 @dataclass
@@ -50,6 +51,39 @@ def test_a_balls_silhouette_has_its_true_area_even_with_few_samples(sharpness: f
     assert float(picture.opacity.sum()) == pytest.approx(math.pi * radius**2, rel=0.02)
     half = picture.opacity[0, 32, :, 0] > 0.5
     assert int(half.sum()) == pytest.approx(2 * radius, abs=1.5)
+
+
+def test_a_small_ball_looks_as_large_on_a_coarse_lattice_as_on_a_fine_one() -> None:
+    def area(nodes: int) -> float:
+        config = LatticeConfig(nodes=nodes, samples=200, sharpness=400.0)
+        pictures = (
+            render(Ball(0.25), turntable(4), None, 32, config, torch.Generator().manual_seed(seed)) for seed in range(8)
+        )
+        return float(sum(picture.opacity.sum() for picture in pictures))
+
+    assert area(24) == pytest.approx(area(96), rel=0.01)
+
+
+def test_a_prefiltered_quadratic_is_read_right_on_average_and_a_plain_one_too_large() -> None:
+    nodes = (torch.arange(16) + 0.5) / 8 - 1
+    x, y, z = torch.meshgrid(nodes, nodes, nodes, indexing="ij")
+    values = (x**2 + 2 * y**2 + z**2)[None]
+    points = torch.rand(1, 1, 40_000, 3, generator=torch.Generator().manual_seed(0)) * 1.5 - 0.75  # whole inner cells
+    true = points[..., 0] ** 2 + 2 * points[..., 1] ** 2 + points[..., 2] ** 2
+
+    def too_large(volume: Tensor) -> float:
+        return float((read_volume(volume[:, None], points, torch.zeros(3), 1.0)[:, 0] - true).mean())
+
+    laplacian, cell = 8, 1 / 8
+    assert too_large(values) == pytest.approx(laplacian * cell**2 / 12, rel=0.02)
+    assert abs(too_large(prefiltered(values))) < 1e-4
+
+
+def test_prefiltering_keeps_what_is_linear_and_its_gradient_is_right() -> None:
+    plain = torch.randn(1, 4, 5, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(prefiltered, plain)
+    x = torch.arange(5.0)[:, None, None].expand(1, 5, 5, 5)
+    assert torch.allclose(prefiltered(x), x)
 
 
 def test_volsdf_density_inflates_a_soft_silhouette_which_is_why_it_is_not_the_default() -> None:

@@ -116,7 +116,23 @@ def lattice_volume(
     if config.shaded:
         brightness = shade(F.normalize(gradient, dim=-1, eps=FLAT))
         rgb = rgb * rearrange(brightness, "B X Y Z 1 -> B 1 X Y Z")
-    return torch.cat([sdf[:, None], rgb], dim=1), LatticeSamples(sdf, gradient, offset)
+    return torch.cat([prefiltered(sdf)[:, None], rgb], dim=1), LatticeSamples(sdf, gradient, offset)
+
+
+def prefiltered(values: Float[Tensor, "B X Y Z"]) -> Float[Tensor, "B X Y Z"]:
+    """Node values whose trilinear reading is right on average: f - (second differences along the three axes) / 12.
+
+    Read between its nodes, a function is too large by cell^2 / 12 times its Laplacian on average, so every convex part
+    would look too small, and a field trained that way grows too large: by 0.004 object units with 32 nodes. (Condat,
+    Blu and Unser, "Beyond interpolation: optimal reconstruction by quasi-interpolation", 2005.) The outermost nodes,
+    which lie outside the ball, keep their values.
+    """
+    bent = values.clone()
+    for axis in (1, 2, 3):
+        size = values.shape[axis]
+        low, middle, high = (values.narrow(axis, start, size - 2) for start in range(3))
+        bent.narrow(axis, 1, size - 2).add_(low + high - 2 * middle, alpha=-1 / 12)
+    return bent
 
 
 def _slope(values: Float[Tensor, "B X Y Z"], axis: int) -> Float[Tensor, "B X Y Z"]:
