@@ -30,6 +30,7 @@ from scaledreamer.cli_assets import (
     settings_given,
     write_asset,
 )
+from scaledreamer.cli_gallery import blend, gallery
 from scaledreamer.cli_keys import keys
 from scaledreamer.cli_refine import refine
 from scaledreamer.errors import ConfigError, ScaleDreamerError
@@ -37,6 +38,8 @@ from scaledreamer.errors import ConfigError, ScaleDreamerError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(keys, name="keys")
 app.command()(refine)
+app.command()(gallery)
+app.command()(blend)
 
 
 @app.command()
