@@ -105,7 +105,7 @@ SMALL = {
     "props": ("props-triplane", []),
     "volsdf": ("props-triplane", [
         "distill.prompts=1", "distill.renderer={kind: volsdf, near: 1.9, far: 4.1, proposals: 32, fine: 16}",
-        "generator.decoder={kind: separate}", "distill.regularizers.smoothness=0",
+        "generator.decoder={kind: separate}", "distill.regularizers.smoothness=0", "distill.nodes=null",
     ]),
     "wide": ("props-triplane", ["generator.width=384", "generator.layers=8", "distill.prompts=6"]),
 }  # fmt: skip
