@@ -294,6 +294,9 @@ class Works:
         if not await asyncio.to_thread(used, self.places.field(work.field_key)):
             await self.again(work)  # the field has been removed since
             return
+        if not work.jobs:  # nobody has wanted it since it was taken, and there was no process to kill yet
+            self.leave(work)
+            return
         folder = self.places.work / work.wanted.asset_key
         work.process, began = process, time.monotonic()
         try:

@@ -1,6 +1,7 @@
 """Workers die, hang and fail to load; the server stays."""
 
 import multiprocessing
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from scaledreamer.server import child
+from scaledreamer.server import child, works
 from scaledreamer.server.generating import FieldTask, Load, Loaded, Made
 from scaledreamer.server.records import Failure
 from tests.server.chaos import HalfFinishing
@@ -67,6 +68,29 @@ def test_a_process_ends_quietly_when_its_parent_is_killed_in_the_middle(monkeypa
 
     monkeypatch.setattr(child, "prepare", lambda threads: None)
     child.run(theirs, lambda: killed, 1)
+
+
+def test_a_job_canceled_on_its_way_into_a_mesh_process_does_not_occupy_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used, looks, canceled = works.used, threading.Event(), threading.Event()
+
+    def slowly(field: Path) -> bool:
+        found = used(field)
+        if found and not canceled.is_set():  # the field is there: the work is about to be told to the process
+            looks.set()
+            assert canceled.wait(30)
+        return found
+
+    monkeypatch.setattr(works, "used", slowly)
+    with running(tmp_path) as client:
+        hangs = client.post("/v1/jobs", json={"prompt": "hang meshing", **SMALL}).headers["location"]
+        assert looks.wait(30)
+        assert client.post(f"{hangs}/cancel").json()["status"] == "canceled"
+        canceled.set()
+        after = client.post("/v1/jobs", json={"prompt": "ball", **SMALL}).headers["location"]
+        assert finished(client, after, seconds=30)["status"] == "succeeded"
+        assert client.get(hangs).json()["status"] == "canceled"
 
 
 def test_a_crash_is_a_500_at_the_synchronous_door(client: httpx.Client) -> None:
