@@ -32,12 +32,15 @@ def gallery(
     from scaledreamer.export.gallery import gallery as drawn
     from scaledreamer.export.preview import thumbnail
     from scaledreamer.pipeline import TextTo3D
+    from scaledreamer.progress import warn
 
     check(out)
     pipe = TextTo3D.load(model, text_encoder, device)
     shown = prompts or pipe.card.get("config", {}).get("distill", {}).get("preview", [])
     if not shown:
         raise ConfigError(f"the card of {pipe.model_id!r} names no prompts to show; give some")
+    for said in (said for one in shown for said in pipe.warnings(one)):
+        warn(said)
     write(out, drawn([(prompt, thumbnail(pipe(prompt, resolution), pixels)) for prompt in shown], columns))
 
 
@@ -56,9 +59,12 @@ def blend(
     from scaledreamer.export.gallery import gallery as drawn
     from scaledreamer.export.preview import thumbnail
     from scaledreamer.pipeline import TextTo3D
+    from scaledreamer.progress import warn
 
     check(out)
     pipe = TextTo3D.load(model, text_encoder, device)
+    for said in (said for one in (prompt, other) for said in pipe.warnings(one)):
+        warn(said)
     shown = []
     for index in range(steps):
         weight = index / (steps - 1)

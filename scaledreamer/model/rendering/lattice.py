@@ -124,8 +124,8 @@ def prefiltered(values: Float[Tensor, "B X Y Z"]) -> Float[Tensor, "B X Y Z"]:
 
     Read between its nodes, a function is too large by cell^2 / 12 times its Laplacian on average, so every convex part
     would look too small, and a field trained that way grows too large: by 0.004 object units with 32 nodes. (Condat,
-    Blu and Unser, "Beyond interpolation: optimal reconstruction by quasi-interpolation", 2005.) The outermost nodes,
-    which lie outside the ball, keep their values.
+    Blu and Unser, "Beyond interpolation: optimal reconstruction by quasi-interpolation", 2005.) Along an axis its
+    outermost nodes have no second difference.
     """
     bent = values.clone()
     for axis in (1, 2, 3):
