@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from scaledreamer.model.clip_text import CLIPText
 from scaledreamer.model.compile import Accelerated, Acceleration, Accelerator, accelerate
-from scaledreamer.model.fields.triplane import TriplaneField
+from scaledreamer.model.fields.base import Field
 from scaledreamer.model.generators import Generator, TriplaneTransformer
 from scaledreamer.model.text import MiniLM, TextEmbedding, TextEncoder
 
@@ -36,8 +36,8 @@ class AcceleratedTriplanes(Generator):
 
     def forward(
         self, text: TextEmbedding, noise: Float[Tensor, "B Z"] | None = None, rng: torch.Generator | None = None
-    ) -> TriplaneField:
-        return TriplaneField(self.planes(*tensors_of(text)), self.generator.decoder, self.generator.config.radius)
+    ) -> Field:
+        return self.generator.field_of(self.planes(*tensors_of(text)), text)
 
 
 def accelerate_pipeline(

@@ -18,6 +18,7 @@ from scaledreamer.model.fields.decoders import Decoder, SeparateHeads, SummedPla
 from scaledreamer.model.fields.density import DensityField, DensityNetworks
 from scaledreamer.model.fields.files import load_field, read_note, save_field, stored
 from scaledreamer.model.fields.hash_grid import HashGridField
+from scaledreamer.model.fields.stretched import StretchedField
 from scaledreamer.model.fields.triplane import TriplaneField
 from scaledreamer.model.fields.voxel import VoxelField
 from scaledreamer.model.layers.hash_grid import HashGrid, HashGridConfig
@@ -58,8 +59,13 @@ def steep(grid: HashGrid) -> HashGrid:
     return grid
 
 
+def stretched() -> StretchedField:
+    return StretchedField(props(), torch.rand(2, 3) / 2 + 0.5)
+
+
 KINDS: dict[str, Callable[[], Field]] = {
     "official": official, "props": props, "voxels": voxels, "hash grid": hash_grid, "density": density,
+    "stretched": stretched,
 }  # fmt: skip
 
 
@@ -143,7 +149,7 @@ class Strange(Field):
 
 
 def test_a_field_without_a_file_form_is_refused_by_its_class(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="a Strange has no file form; DensityField, HashGridField, TriplaneField"):
+    with pytest.raises(ModelFileError, match="a Strange has no file form; DensityField, HashGridField, StretchedField"):
         save_field(Strange(), tmp_path / "a.field", {})
     field = props()
     field.decoder = Decoder()

@@ -6,6 +6,7 @@ import torch
 from scaledreamer.model.fields.base import Field
 from scaledreamer.model.fields.decoders import SeparateHeads, SummedPlanes
 from scaledreamer.model.fields.nodes import block_range
+from scaledreamer.model.fields.stretched import StretchedField
 from scaledreamer.model.fields.triplane import TriplaneField
 from scaledreamer.model.fields.voxel import VoxelField
 
@@ -35,6 +36,7 @@ FIELDS: dict[str, Field] = {
     "official, from an ellipsoid": official(1.0, (0.5, 0.7, 0.9)),
     "props": props(),
     "voxels": voxels(),
+    "props, stretched": StretchedField(props(), torch.tensor([[0.5, 0.8, 1.0]])),
 }
 
 

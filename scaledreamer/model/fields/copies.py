@@ -9,6 +9,7 @@ from scaledreamer.errors import ModelFileError
 from scaledreamer.model.fields.base import Field
 from scaledreamer.model.fields.density import DensityField
 from scaledreamer.model.fields.hash_grid import HashGridField
+from scaledreamer.model.fields.stretched import StretchedField
 from scaledreamer.model.fields.triplane import TriplaneField
 from scaledreamer.model.fields.voxel import VoxelField
 
@@ -16,9 +17,9 @@ from scaledreamer.model.fields.voxel import VoxelField
 def own_copy(field: Field) -> tuple[Field, list[Tensor]]:
     """Scene 0 of a field with what its prompt has brought as leaf tensors that ask for gradient, and those tensors.
 
-    They are the planes, the voxels, the weights of a hash grid's perceptrons; of a field that has one prompt, all it
-    stores. The decoder or the grid that all prompts share stays the generator's, and is not trained. Raises
-    ModelFileError for a field of another kind.
+    They are the planes, the voxels, the weights of a hash grid's perceptrons, the factors of a stretch; of a field that
+    has one prompt, all it stores. The decoder or the grid that all prompts share stays the generator's, and is not
+    trained. Raises ModelFileError for a field of another kind.
     """
     match field[0]:
         case TriplaneField(planes=planes, decoder=decoder):
@@ -36,8 +37,12 @@ def own_copy(field: Field) -> tuple[Field, list[Tensor]]:
                 networks, 1, scene.bound, scene.blob, scene.blob_radius, scene.level, scene.color
             )  # fmt: skip
             return one, list(networks.parameters())
+        case StretchedField(inner=inner, stretch=stretch):
+            own_inner, tensors = own_copy(inner)
+            factors = leaf(stretch)
+            return StretchedField(own_inner, factors), [*tensors, factors]
         case other:
-            known = "DensityField, HashGridField, TriplaneField or VoxelField"
+            known = "DensityField, HashGridField, StretchedField, TriplaneField or VoxelField"
             raise ModelFileError(f"a {type(other).__name__} cannot be refined; give a {known}")
 
 

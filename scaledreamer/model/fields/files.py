@@ -17,6 +17,7 @@ from scaledreamer.model.fields.color import ColorActivation
 from scaledreamer.model.fields.decoders import Bias, Decoder, SeparateHeads, SummedPlanes
 from scaledreamer.model.fields.density import DensityField, DensityNetworks
 from scaledreamer.model.fields.hash_grid import HashGridField
+from scaledreamer.model.fields.stretched import StretchedField
 from scaledreamer.model.fields.triplane import TriplaneField
 from scaledreamer.model.fields.voxel import VoxelField
 from scaledreamer.model.layers.hash_grid import HashGrid, HashGridConfig
@@ -98,7 +99,14 @@ class DensityForm(Config):
     color: ColorActivation
 
 
-AnyFieldForm = TriplaneForm | VoxelForm | HashGridForm | DensityForm
+class StretchedForm(Config):
+    """What rebuilds a StretchedField."""
+
+    kind: Literal["stretched"] = "stretched"
+    inner: "FieldForm"
+
+
+AnyFieldForm = TriplaneForm | VoxelForm | HashGridForm | DensityForm | StretchedForm
 FieldForm = Annotated[AnyFieldForm, Limits(discriminator="kind")]
 _FORM: TypeAdapter[AnyFieldForm] = TypeAdapter(FieldForm)
 
@@ -170,8 +178,12 @@ def stored(field: Field) -> tuple[AnyFieldForm, dict[str, Tensor]]:
                 rgb_sizes=sizes_of(networks.rgb_network),
             )  # fmt: skip
             return form, named("networks", networks)
+        case StretchedField(inner=inner, stretch=stretch):
+            inner_form, tensors = stored(inner)
+            factors = {"stretch": stretch.detach()}
+            return StretchedForm(inner=inner_form), factors | {f"inner.{name}": one for name, one in tensors.items()}
         case _:
-            known = "DensityField, HashGridField, TriplaneField and VoxelField"
+            known = "DensityField, HashGridField, StretchedField, TriplaneField and VoxelField"
             raise ModelFileError(f"a {type(field).__name__} has no file form; {known} have one")
 
 
@@ -195,6 +207,8 @@ def rebuilt(form: AnyFieldForm) -> Field:
             networks = DensityNetworks(HashGrid(form.grid), bias_free(form.density_sizes), bias_free(form.rgb_sizes))
             networks.requires_grad_(False)
             return DensityField(networks, 1, form.bound, form.blob, form.blob_radius, form.level, form.color)
+        case StretchedForm():
+            return StretchedField(rebuilt(form.inner), torch.empty(1, 3))
         case never:
             assert_never(never)
 

@@ -5,23 +5,28 @@ typed options for small models.
 """
 
 import itertools
+import math
 from typing import Annotated, Literal, Self
 
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Bool, Float
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field as Limits
+from pydantic import PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from scaledreamer.config import Config
+from scaledreamer.model.fields.base import Field
 from scaledreamer.model.fields.color import ColorActivation
 from scaledreamer.model.fields.decoders import Bias, Decoder, SeparateHeads, SummedPlanes
+from scaledreamer.model.fields.stretched import StretchedField
 from scaledreamer.model.fields.triplane import TriplaneField
 from scaledreamer.model.generators.base import Generator
 from scaledreamer.model.layers.attention import Attention
 from scaledreamer.model.text import TextEmbedding
 
 NORM_EPS = 1e-6
+LOG_STRETCH = -0.28  # where the factors of `stretch` start: room for what is said to be tall or wide, up to 1
 
 
 class SeparateHeadsConfig(Config):
@@ -55,7 +60,8 @@ class TriplaneTransformerConfig(Config):
     upsample: tuple[PositiveInt, ...] = ()  # channels of stride-2 steps before the last one; official: none
     film: bool = False  # let the pooled prompt scale and shift the plane tokens
     identity_start: bool = False  # tokens of unit variance, blocks that add nothing yet: places are told apart at once
-    decoder: Annotated[SeparateHeadsConfig | SummedPlanesConfig, Field(discriminator="kind")] = SeparateHeadsConfig()
+    stretch: bool = False  # scale the field's axes by factors that are log-linear in the pooled prompt
+    decoder: Annotated[SeparateHeadsConfig | SummedPlanesConfig, Limits(discriminator="kind")] = SeparateHeadsConfig()
     radius: PositiveFloat = 2.0  # the box is [-radius, radius]^3
     sphere_bias: Bias = 0.8  # radius of the ball that an untrained field shows
     color: ColorActivation = "sigmoid-mipnerf"
@@ -139,7 +145,7 @@ class GlobalBlock(Block):
 
 
 class TriplaneTransformer(Generator):
-    """Text to TriplaneField."""
+    """Text to a TriplaneField, stretched where the config says so."""
 
     def __init__(self, config: TriplaneTransformerConfig) -> None:
         super().__init__()
@@ -157,6 +163,10 @@ class TriplaneTransformer(Generator):
         self.film = nn.Linear(config.text_width, 2 * width) if config.film else None
         if self.film is not None:
             nn.init.zeros_(self.film.bias)
+        self.stretch = nn.Linear(config.text_width, 3) if config.stretch else None
+        if self.stretch is not None:
+            nn.init.zeros_(self.stretch.weight)
+            nn.init.constant_(self.stretch.bias, LOG_STRETCH)
         self.norm = nn.LayerNorm(width, NORM_EPS)
         channels = [width, *config.upsample]
         steps: list[nn.Module] = []
@@ -169,15 +179,23 @@ class TriplaneTransformer(Generator):
 
     def forward(
         self, text: TextEmbedding, noise: Float[Tensor, "B Z"] | None = None, rng: torch.Generator | None = None
-    ) -> TriplaneField:
-        return TriplaneField(self.planes(text), self.decoder, self.config.radius)
+    ) -> Field:
+        return self.field_of(self.planes(text), text)
+
+    def field_of(self, planes: Float[Tensor, "B 3 C R R"], text: TextEmbedding) -> Field:
+        """The field of the prompts that these planes belong to."""
+        field = TriplaneField(planes, self.decoder, self.config.radius)
+        if self.stretch is None:
+            return field
+        logs: Float[Tensor, "B 3"] = self.stretch(unit_variance(text.pooled))
+        return StretchedField(field, logs.clamp(max=0).exp())
 
     def planes(self, text: TextEmbedding) -> Float[Tensor, "B 3 C R R"]:
         """The three feature planes of every prompt."""
         batch = text.tokens.shape[0]  # an export keeps it open; len() is a plain number
         tokens = repeat(self.plane_tokens, "N D -> B N D", B=batch)
         if self.film is not None:
-            scale, shift = self.film(text.pooled * text.pooled.shape[-1] ** 0.5)[:, None].chunk(2, dim=-1)
+            scale, shift = self.film(unit_variance(text.pooled))[:, None].chunk(2, dim=-1)
             tokens = tokens * (1 + scale) + shift * self.token_scale
         context = text.tokens if self.project is None else self.project(text.pooled)[:, None]
         for block in self.blocks:
@@ -185,6 +203,11 @@ class TriplaneTransformer(Generator):
         planes = rearrange(self.norm(tokens), "B (P H W) D -> (B P) D H W", P=3, H=self.config.low_res)
         unfolded: Tensor = self.upsample(planes)
         return rearrange(unfolded, "(B P) C H W -> B P C H W", P=3)
+
+
+def unit_variance(pooled: Float[Tensor, "B E"]) -> Float[Tensor, "B E"]:
+    """A vector of length 1 scaled so that its elements have variance 1 or so."""
+    return pooled * math.sqrt(pooled.shape[-1])
 
 
 def build_decoder(config: TriplaneTransformerConfig) -> Decoder:
