@@ -17,7 +17,7 @@ from scaledreamer.config import Config
 from scaledreamer.model.cameras import Camera, turntable
 from scaledreamer.model.images import sheet
 from scaledreamer.model.text import MiniLM
-from scaledreamer.training.embeddings import RememberingEncoder
+from scaledreamer.training.embeddings import EmbeddingStore
 from scaledreamer.training.loop import Task
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.priors.base import Condition
@@ -53,6 +53,11 @@ class DiffusionConfig(Config):
         """What there is to learn from, at pixels x pixels."""
         return PropsPictures.load(self.data, WORLDS[self.world], self.sets, pixels, self.wordings)
 
+    def embeddings(self, prompts: list[str]) -> EmbeddingStore:
+        """What all processes of all runs on this data read of its prompts and the empty one; the first makes it."""
+        folder = self.data / f"embeddings-{self.world}-{self.wordings}"
+        return EmbeddingStore.build(["", *prompts], MiniLM(), folder)
+
     def time(self, u: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """Uniform numbers to times: distillation asks at late times, so the prior may learn most from them."""
         share, start = self.late_share, self.late_from
@@ -68,7 +73,7 @@ class DiffusionTask(Task):
         self.model = self.network = MultiViewUViT(network)
         self.config, self.process = config, Cosine()
         self.pictures = config.pictures(network.pixels)
-        self.encoder = RememberingEncoder(MiniLM(), ["", *self.pictures.prompts])
+        self.encoder = config.embeddings(self.pictures.prompts)
 
     def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
         rng, count = rank.rng(0, step, "diffusion"), self.config.batch

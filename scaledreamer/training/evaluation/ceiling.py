@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from scaledreamer.config import Config
 from scaledreamer.model.generators import GeneratorConfig, build_generator
 from scaledreamer.model.rendering import LatticeConfig, RenderConfig, render
-from scaledreamer.model.text import MiniLM
 from scaledreamer.training.diffusion import DiffusionConfig, on_grey
-from scaledreamer.training.embeddings import RememberingEncoder
 from scaledreamer.training.loop import Task
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.props.dataset import cameras_of
@@ -42,7 +40,7 @@ class CeilingTask(Task):
         self.model = build_generator(generator)
         self.config, self.seed, self.steps = config, seed, steps
         self.data = config.data.pictures(config.pixels)
-        self.encoder = RememberingEncoder(MiniLM(), self.data.prompts)
+        self.encoder = config.data.embeddings(self.data.prompts)
 
     def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
         config, rng = self.config, rank.rng(self.seed, step, "ceiling")
