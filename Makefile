@@ -20,7 +20,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-slow test-gpu check format bench wheel docker clean
+.PHONY: help setup demo serve test test-slow test-gpu check format bench default-model wheel docker clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -76,6 +76,11 @@ format: $(VENV)/.ready ## rewrite the code in the house format
 
 bench: $(VENV)/.ready ## every benchmark in benchmarks/, one after the other
 	set -e; for script in benchmarks/*.py; do [ -e "$$script" ] || continue; echo "== $$script"; $(BIN)/python "$$script"; done
+
+default-model: $(VENV)/.ready ## train the default model anew into runs/ (many hours; stopped, it goes on), score and picture it
+	$(ONE_THREAD) $(BIN)/python -m scaledreamer.training.recipe --weights runs/default-model $(ARGS)
+	$(BIN)/scaledreamer evaluate runs/default-model/props.safetensors -o runs/default-model/evaluation
+	$(BIN)/scaledreamer gallery --model runs/default-model/props.safetensors -o runs/default-model/gallery.png
 
 wheel: $(VENV)/.ready ## dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m build --no-isolation

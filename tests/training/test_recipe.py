@@ -1,0 +1,46 @@
+"""The recipe's stages: begun, gone on with after a stop, and left alone when they are finished."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scaledreamer.errors import TrainingError
+from scaledreamer.training.config import DistillRun, PriorRun, load_preset
+from scaledreamer.training.recipe import GENERATOR, PRIOR, Stage, run
+
+TINY = Stage("props-triplane", "generator.safetensors", "generator", "props.safetensors")
+SIZES = [
+    "generator.width=24", "generator.heads=2", "generator.layers=1", "generator.low_res=2", "generator.upsample=[8]",
+    "generator.plane_channels=8", "distill.prompts=1", "distill.corpus.wordings=1", "distill.nodes=12",
+    "distill.renderer.samples=8", "distill.preview=['a red mug']", "loop.processes=1", "loop.save_every=2",
+    "loop.steps=2",
+]  # fmt: skip
+
+
+def test_the_generator_s_preset_names_the_prior_that_the_other_stage_makes() -> None:
+    prior, generator = load_preset(PRIOR.preset, []), load_preset(GENERATOR.preset, [])
+    assert isinstance(prior, PriorRun) and isinstance(generator, DistillRun)
+    assert generator.prior.kind == "props"
+    assert generator.prior.path == str(Path("runs") / PRIOR.preset / PRIOR.made)
+
+
+@pytest.mark.slow
+def test_a_stage_is_begun_then_resumed_then_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    made = run(TINY, folder, SIZES)
+    assert "2 steps" in capsys.readouterr().out
+    made.unlink()  # as if it had been stopped between its last checkpoint and its end
+    run(TINY, folder)
+    starts = json.loads((folder / "run.json").read_text())["starts"]
+    assert [start["step"] for start in starts] == [0, 2]
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("a finished stage is not run again"))
+    assert run(TINY, folder) == made
+
+
+@pytest.mark.slow
+def test_a_stage_that_stops_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="props-triplane stopped with code 2; the same command goes on"):
+        run(TINY, tmp_path / "run", ["loop.stepz=3"])
