@@ -23,7 +23,7 @@ ARGS ?=
 .PHONY: help setup demo serve test test-slow test-gpu check format bench default-model wheel docker clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## build .venv: torch, this package with its extras, the glTF validator
 

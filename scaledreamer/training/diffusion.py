@@ -54,9 +54,9 @@ class DiffusionConfig(Config):
         return PropsPictures.load(self.data, WORLDS[self.world], self.sets, pixels, self.wordings)
 
     def embeddings(self, prompts: list[str]) -> EmbeddingStore:
-        """What all processes of all runs on this data read of its prompts and the empty one; the first makes it."""
+        """What all processes of all runs on this data read of its prompts; the first makes it."""
         folder = self.data / f"embeddings-{self.world}-{self.wordings}"
-        return EmbeddingStore.build(["", *prompts], MiniLM(), folder)
+        return EmbeddingStore.build(prompts, MiniLM(), folder)
 
     def time(self, u: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """Uniform numbers to times: distillation asks at late times, so the prior may learn most from them."""

@@ -26,13 +26,13 @@ SAME = 0.02  # relative difference that fp16, another device or another thread c
 
 
 class RememberingEncoder(TextEncoder):
-    """Another encoder's embeddings in a table of fp16 rows; prompts are encoded in the order they are first met."""
+    """Another encoder's embeddings in fp16. A prompt is encoded when it is first met and by itself, for what it becomes
+    must not depend on what came before: a run that was stopped goes on with the same numbers.
+    """
 
-    def __init__(self, encoder: TextEncoder, prompts: Iterable[str] = ()) -> None:
+    def __init__(self, encoder: TextEncoder) -> None:
         self.encoder = encoder
-        self.row_of: dict[str, int] = {}
-        self.columns: list[Tensor] = []
-        self.learn(prompts)
+        self.known: dict[str, dict[str, Tensor]] = {}  # columns of one row
 
     @property
     def name(self) -> str:
@@ -41,19 +41,12 @@ class RememberingEncoder(TextEncoder):
     def overflow(self, prompt: str) -> int:
         return self.encoder.overflow(prompt)
 
-    def learn(self, prompts: Iterable[str]) -> None:
-        """Encode the prompts that are not in the table yet, in batches."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.row_of]
-        for start in range(0, len(new), BATCH):
-            some = new[start : start + BATCH]
-            rows = list(half_rows(self.encoder.encode(some)).values())
-            self.columns = [torch.cat(pair) for pair in zip(self.columns, rows, strict=True)] if self.columns else rows
-            self.row_of |= {prompt: len(self.row_of) + place for place, prompt in enumerate(some)}
-
     def encode(self, prompts: list[str]) -> TextEmbedding:
-        self.learn(prompts)
-        rows = torch.tensor([self.row_of[prompt] for prompt in prompts])
-        tokens, pooled, mask = (column[rows] for column in self.columns)
+        for prompt in prompts:
+            if prompt not in self.known:
+                self.known[prompt] = half_rows(self.encoder.encode([prompt]))
+        rows = [self.known[prompt] for prompt in prompts]
+        tokens, pooled, mask = (torch.cat([row[column] for row in rows]) for column in ("tokens", "pooled", "mask"))
         return TextEmbedding(tokens.float(), pooled.float(), mask)
 
 
@@ -128,7 +121,6 @@ class EmbeddingStore(TextEncoder):
 
     def encode(self, prompts: list[str]) -> TextEmbedding:
         places = [self.row(prompt) for prompt in prompts]
-        self.others.learn(prompt for prompt, place in zip(prompts, places, strict=True) if place is None)
         found = []
         for prompt, place in zip(prompts, places, strict=True):
             found.append(self.others.encode([prompt]) if place is None else self.read(place))

@@ -35,7 +35,6 @@ from scaledreamer.model.rendering import (
 )
 from scaledreamer.model.text import TextEncoder, jitter
 from scaledreamer.training.distillation import VSD
-from scaledreamer.training.embeddings import RememberingEncoder
 from scaledreamer.training.loop import Task
 from scaledreamer.training.losses import LossConfig, Texts, TimesConfig, build_vsd, distill
 from scaledreamer.training.parallel import Rank
@@ -51,7 +50,7 @@ class DistillConfig(Config):
     """Everything about a step but the generator, the prior and the loop."""
 
     corpus: CorpusConfig = PropsCorpus()
-    embeddings: Path | None = None  # folder of an EmbeddingStore, for a large corpus; None: a table in RAM
+    embeddings: Path | None = None  # folder of an EmbeddingStore, for a large corpus; None: in RAM, as they are met
     loss: LossConfig
     times: TimesConfig = TimesConfig()
     text_noise: Scheduled = constant(0.0)  # on what the generator reads, of its size: words must count one by one
@@ -126,8 +125,6 @@ class DistillTask(Task):
         self.prior, self.config, self.seed = prior, config, seed
         self.corpus = read_corpus(config.corpus)
         self.encoder = encoder
-        if isinstance(encoder, RememberingEncoder) and config.embeddings is None:
-            encoder.learn(["", *self.corpus])
         self.uncond = prior.embed([prior.negative_prompt])
         self.vsd = build_vsd(config.loss, prior)
         self.steps = 1  # of the run; set by whoever knows

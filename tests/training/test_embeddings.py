@@ -68,10 +68,21 @@ def test_a_store_answers_as_its_encoder_does_without_asking_it(tmp_path: Path) -
 
 
 def test_a_store_and_a_table_say_the_same_to_the_bit(tmp_path: Path) -> None:
-    store, table = EmbeddingStore.build(CORPUS, Spelling(), tmp_path), RememberingEncoder(Spelling(), CORPUS)
+    store, table = EmbeddingStore.build(CORPUS, Spelling(), tmp_path), RememberingEncoder(Spelling())
     ours, theirs = store.encode(CORPUS), table.encode(CORPUS)
     assert torch.equal(ours.tokens, theirs.tokens) and torch.equal(ours.pooled, theirs.pooled)
     assert ours.tokens.dtype == torch.float32 and shard_path(tmp_path, 4).exists() and len(store) == 40
+
+
+def test_what_a_table_says_of_a_prompt_does_not_depend_on_the_company_it_was_met_in() -> None:
+    """Or a run that was stopped and goes on, and so meets its prompts in another order, would get other numbers."""
+    prompts = ["a red mug", "a very tall green wooden chair with a red seat", "a blue tree"]
+    one, other = RememberingEncoder(MiniLM()), RememberingEncoder(MiniLM())
+    together = one.encode(prompts)
+    for prompt in prompts[::-1]:
+        other.encode([prompt])
+    apart = other.encode(prompts)
+    assert torch.equal(together.tokens, apart.tokens) and torch.equal(together.pooled, apart.pooled)
 
 
 def test_the_bundled_encoder_can_be_stored(tmp_path: Path) -> None:
