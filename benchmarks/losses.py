@@ -13,13 +13,11 @@ own, so guidance s acts like 1 + (s - 1) / (1 - k) does in SDS, and like (s - 1)
 
 import argparse
 import json
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
+from runs import train_all
 from scaledreamer.model.library import load_generator
 from scaledreamer.training.config import DistillRun, load_preset
 from scaledreamer.training.evaluation.report import evaluate
@@ -83,21 +81,6 @@ MATCHED: dict[str, list[str]] = {
 BEST = ("asd annealed 2.2 to 1", "asd 3", "sds 1", "csd 0.3")
 
 
-def train(name: str, overrides: list[str], folder: Path, common: list[str]) -> None:
-    """Run or resume one variant."""
-    if not (folder / "generator.safetensors").exists():
-        command = [sys.executable, "-c", "from scaledreamer.training.cli import main; main()"]
-        if (folder / "checkpoint.safetensors").exists():
-            command += ["--resume", str(folder)]
-        else:
-            sets = [part for override in [*overrides, *common] for part in ("--set", override)]
-            command += ["props-triplane", *sets, "--out", str(folder)]
-        print(f"== {name}: {folder}", flush=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "output.txt").open("a") as output:
-            subprocess.run(command, check=True, stdout=output, stderr=output)
-
-
 def main() -> None:
     """Run what is asked for and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -115,13 +98,9 @@ def main() -> None:
         for name in variants
         for seed in options.seeds
     ]
-    with ThreadPoolExecutor(options.jobs) as pool:
-        jobs = []
-        for name, seed, folder in runs:
-            common = ["loop.processes=1", f"loop.steps={options.steps}", f"loop.seed={seed}", "loop.ema=0.98"]
-            jobs.append(pool.submit(train, name, variants[name], folder, [*common, *options.overrides]))
-        for job in jobs:
-            job.result()
+    common = ["loop.processes=1", f"loop.steps={options.steps}", "loop.ema=0.98", *options.overrides]
+    asked = {folder: [*variants[name], *common, f"loop.seed={seed}"] for name, seed, folder in runs}
+    train_all("props-triplane", asked, options.jobs)
     lines = ["| loss | seed | split | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 3) + "|"]
     for name, seed, folder in runs:
         if not (folder / "evaluation" / "metrics.json").exists():

@@ -1,0 +1,29 @@
+"""Training runs that a benchmark compares: made once, resumed when they were stopped, several beside each other."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+
+def train(preset: str, overrides: list[str], folder: Path) -> None:
+    """Run or resume one variant in its own process; what is finished is not made again."""
+    if (folder / "generator.safetensors").exists():
+        return
+    command = [sys.executable, "-m", "scaledreamer.training.cli"]
+    if (folder / "checkpoint.safetensors").exists():
+        command += ["--resume", str(folder)]
+    else:
+        command += [preset, "--out", str(folder)]
+        command += [part for override in overrides for part in ("--set", override)]
+    print(f"== {folder}", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "output.txt").open("a") as output:
+        subprocess.run(command, check=True, stdout=output, stderr=output)
+
+
+def train_all(preset: str, runs: dict[Path, list[str]], jobs: int) -> None:
+    """Every folder's run with its overrides, `jobs` at a time."""
+    with ThreadPoolExecutor(jobs) as pool:
+        for _ in pool.map(lambda folder: train(preset, runs[folder], folder), runs):
+            pass
