@@ -31,17 +31,17 @@ class Admission:
         if unfinished >= most:
             detail = f"{unfinished} jobs of this key have not ended, and {most} is the limit; wait for some of them"
             raise ProblemError("too-many-in-flight", detail, headers={"retry-after": "5"})
-        if wanted.asset_key not in self.flow.works.by_key:
+        if wanted.asset_key not in self.flow.book.by_key:
             self.check_queue(wanted.cost)
 
     def check_queue(self, cost: float) -> None:
         """Raise a 503 when what waits, with this, is more than the processes may have before them."""
-        works, most = self.flow.works, self.settings.max_queue_seconds
-        if not len(works.waiting):
+        waiting, most = self.flow.book.waiting, self.settings.max_queue_seconds
+        if not len(waiting):
             return  # whatever one request costs, alone it may wait
-        seconds = self.costs.seconds(works.waiting.cost + cost) / works.config.mesh_processes
+        seconds = self.costs.seconds(waiting.cost + cost) / self.flow.works.config.mesh_processes
         if seconds > most:
-            detail = f"{len(works.waiting)} works wait, with this one {seconds:.0f} s for the processes here"
+            detail = f"{len(waiting)} works wait, with this one {seconds:.0f} s for the processes here"
             detail += f", and {most:g} is the limit"
             pause = str(max(1, math.ceil(seconds - most)))
             raise ProblemError(
@@ -50,13 +50,13 @@ class Admission:
 
     def eta(self, job: str) -> float | None:
         """Seconds until a job ends, as far as estimates tell; None for one that is not on its way."""
-        works = self.flow.works
-        work = works.of_job.get(job)
+        book = self.flow.book
+        work = book.of_job.get(job)
         if work is None:
             return None
-        place = works.waiting.place(work)
+        place = book.waiting.place(work)
         cost = work.wanted.cost * (1 - work.progress)
         if place is not None:
-            running = sum(each.wanted.cost * (1 - each.progress) for each in works.begun)
-            cost += (place[1] + running) / works.config.mesh_processes
+            running = sum(each.wanted.cost * (1 - each.progress) for each in book.begun)
+            cost += (place[1] + running) / self.flow.works.config.mesh_processes
         return self.costs.seconds(cost)

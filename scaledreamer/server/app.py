@@ -79,7 +79,7 @@ def create_app(
     )  # fmt: skip
     flow.works.on_failure = on_failure
     metrics, costs, keys = Metrics(), Costs(), KeyRing(flow.ledger)
-    flow.works.watchers += [metrics, costs, JobLog(settings.log_prompts)]
+    flow.book.watchers += [metrics, costs, JobLog(settings.log_prompts)]
     disk = Disk([settings.data, *([Path(artifacts.root)] if artifacts.local else [])], settings.min_free_bytes)
     housekeeping = Housekeeping(settings, flow, artifacts)
 
@@ -141,4 +141,4 @@ def on_hangup(flow: Flow, settings: Settings) -> None:
             log.error("the model stays as it is: %s", error)
 
     with suppress(NotImplementedError, RuntimeError, ValueError, AttributeError):  # no signals here: Windows, a thread
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: flow.works.spawn(reload()))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: flow.book.tasks.spawn(reload()))

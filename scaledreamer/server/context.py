@@ -36,7 +36,7 @@ class Context:
         stage, progress = self.flow.progress(record)
         eta = None if record.finished else self.admission.eta(record.id)
         return job_view(
-            record, base, stage=stage, progress=progress, position=self.flow.works.position(record.id),
+            record, base, stage=stage, progress=progress, position=self.flow.book.position(record.id),
             eta=eta, keep_seconds=self.settings.keep_days * 86400,
         )  # fmt: skip
 

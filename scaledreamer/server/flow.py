@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from scaledreamer.files import remove_partials
 from scaledreamer.server.artifacts import Artifacts
+from scaledreamer.server.book import Book
 from scaledreamer.server.engine import Open, Places
 from scaledreamer.server.ledger import Ledger
 from scaledreamer.server.models import ModelFile
 from scaledreamer.server.records import Failure, Record, Wanted
 from scaledreamer.server.resolve import field_key, resolve_again
+from scaledreamer.server.tasks import Tasks
 from scaledreamer.server.works import Works, WorksConfig
 
 log = logging.getLogger("scaledreamer.server")
@@ -30,7 +32,8 @@ class Flow:
     ) -> None:  # fmt: skip
         self.places, self.artifacts = places, artifacts
         self.ledger = Ledger()
-        self.works = Works(config, places, artifacts, self.ledger, model, open_generator, open_mesher)
+        self.book = Book(places, artifacts, self.ledger, Tasks(), config.room)
+        self.works = Works(config, self.book, model, open_generator, open_mesher)
         self.draining = False
 
     async def start(self) -> None:
@@ -41,7 +44,7 @@ class Flow:
             folder.mkdir(parents=True, exist_ok=True)
         remove_partials(self.places.fields)
         for record in await self.ledger.ask(self.ledger.store.recover):
-            self.works.add(await self.renamed(record))
+            self.book.add(await self.renamed(record))
         self.works.start()
 
     async def renamed(self, record: Record) -> Record:
@@ -66,7 +69,7 @@ class Flow:
         """Accept nothing, let what runs end within so many seconds, then end; what waits is kept for the next start."""
         self.draining = True
         ends = asyncio.get_running_loop().time() + seconds
-        while self.works.busy and asyncio.get_running_loop().time() < ends:
+        while self.book.busy and asyncio.get_running_loop().time() < ends:
             await asyncio.sleep(0.05)
         await self.works.stop()
         await self.ledger.close()
@@ -102,7 +105,7 @@ class Flow:
             raise Draining
         record, new = await self.ledger.ask(self.ledger.store.create, wanted, owner, parent, idempotency)
         if new and record.status == "queued":
-            self.works.add(record)
+            self.book.add(record)
         return record, new
 
     async def cancel(self, job: str) -> Record | None:
@@ -111,7 +114,7 @@ class Flow:
         Like `delete` it raises sqlite3.OperationalError when the store cannot be used now; then nothing has happened.
         """
         record = await self.ledger.ask(self.ledger.store.cancel, job)
-        self.works.drop(job)
+        self.book.drop(job)
         self.ledger.notify([job])
         return record
 
@@ -119,14 +122,14 @@ class Flow:
         """Cancel a job, and forget it and what it alone showed."""
         record = await self.ledger.get(job)
         await self.ledger.ask(self.ledger.store.delete, job)
-        self.works.drop(job)
+        self.book.drop(job)
         if record is not None:
-            await self.works.clear(record.wanted)
+            await self.book.clear(record.wanted)
         self.ledger.notify([job])
 
     def progress(self, record: Record) -> tuple[str, float]:
         """Stage and progress, which for a running job are ahead of the store."""
-        work = self.works.of_job.get(record.id)
+        work = self.book.of_job.get(record.id)
         if record.status != "running" or work is None or work.progress < record.progress:
             return record.stage, record.progress
         return work.stage, work.progress

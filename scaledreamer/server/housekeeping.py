@@ -38,16 +38,16 @@ class Housekeeping:
             flow.ledger.store.sweep, self.settings.keep_days * 86400, self.settings.keep_bytes
         ):
             await asyncio.to_thread(self.artifacts.delete, key)
-        needed = {work.field_key for work in flow.works.by_key.values()}
+        needed = {work.field_key for work in flow.book.by_key.values()}
         await asyncio.to_thread(trim, flow.places.fields, self.settings.keep_field_bytes, needed)
 
     async def sweep_orphans(self) -> None:
         """Artifacts that an earlier process wrote and did not live to note."""
         flow = self.flow
         there = await asyncio.to_thread(self.artifacts.keys)
-        known = {*await flow.ledger.ask(flow.ledger.store.artifacts), *flow.works.by_key}
+        known = {*await flow.ledger.ask(flow.ledger.store.artifacts), *flow.book.by_key}
         for key in there:
-            if key not in known and key not in flow.works.by_key:
+            if key not in known and key not in flow.book.by_key:
                 await asyncio.to_thread(self.artifacts.delete, key)
 
 

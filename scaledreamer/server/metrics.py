@@ -86,8 +86,8 @@ class Metrics(Watcher):
         counts = await flow.ledger.ask(flow.ledger.store.counts)
         for status in STATUSES:
             self.jobs.labels(status).set(counts.get(status, 0))
-        self.queue.set(len(flow.works.waiting))
-        self.busy.set(flow.works.busy)
+        self.queue.set(len(flow.book.waiting))
+        self.busy.set(flow.book.busy)
         self.ready.set(flow.ready)
         return generate_latest(self.registry)
 
