@@ -59,13 +59,18 @@ def steep(grid: HashGrid) -> HashGrid:
     return grid
 
 
+def painted() -> TriplaneField:
+    decoder = SummedPlanes(6, 5, 0.5, 0.98, "palette", colors=4, gain=0.2)
+    return TriplaneField(torch.randn(2, 3, 6, 7, 7), decoder, 1.0, torch.rand(2, 4, 3))
+
+
 def stretched() -> StretchedField:
     return StretchedField(props(), torch.rand(2, 3) / 2 + 0.5)
 
 
 KINDS: dict[str, Callable[[], Field]] = {
     "official": official, "props": props, "voxels": voxels, "hash grid": hash_grid, "density": density,
-    "stretched": stretched,
+    "painted": painted, "stretched": stretched,
 }  # fmt: skip
 
 

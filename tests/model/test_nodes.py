@@ -25,6 +25,13 @@ def props() -> TriplaneField:
     return TriplaneField(2 * torch.randn(1, 3, 8, 7, 7), decoder, 1.0)
 
 
+def painted() -> TriplaneField:
+    torch.manual_seed(0)
+    decoder = SummedPlanes(8, 8, 0.55, 0.98, "palette", colors=5, gain=0.3)
+    torch.nn.init.normal_(decoder.out.weight, std=1.5)
+    return TriplaneField(2 * torch.randn(1, 3, 8, 7, 7), decoder, 1.0, torch.rand(1, 5, 3))
+
+
 def voxels() -> VoxelField:
     torch.manual_seed(0)
     return VoxelField(torch.randn(1, 6, 8, 8, 8), SeparateHeads([6, 16, 1], [6, 16, 3], 0.55, "sigmoid"), 1.0)
@@ -36,6 +43,7 @@ FIELDS: dict[str, Field] = {
     "official, from an ellipsoid": official(1.0, (0.5, 0.7, 0.9)),
     "props": props(),
     "voxels": voxels(),
+    "props, painted": painted(),
     "props, stretched": StretchedField(props(), torch.tensor([[0.5, 0.8, 1.0]])),
 }
 

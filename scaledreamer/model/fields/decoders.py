@@ -43,16 +43,16 @@ class Decoder(nn.Module):
     @abstractmethod
     def decode(
         self, readings: Float[Tensor, "B P C N"], points: Float[Tensor, "B N 3"]
-    ) -> tuple[Float[Tensor, "B N 1"], Float[Tensor, "B N 3"]]:
-        """Signed distance in object units and sRGB colour."""
+    ) -> tuple[Float[Tensor, "B N 1"], Float[Tensor, "B N K"]]:
+        """Signed distance in object units and sRGB colour (the shares of K colours where there is a palette)."""
 
     @abstractmethod
     def distance(self, readings: Float[Tensor, "B P C N"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
         """Signed distance alone."""
 
     @abstractmethod
-    def color_of(self, readings: Float[Tensor, "B P C N"]) -> Float[Tensor, "B N 3"]:
-        """sRGB colour alone."""
+    def color_of(self, readings: Float[Tensor, "B P C N"]) -> Float[Tensor, "B N K"]:
+        """Colour alone, as `decode` has it."""
 
     @abstractmethod
     def first_layer(self, planes: Float[Tensor, "P C *S"]) -> Float[Tensor, "P H *S"]:
@@ -127,34 +127,40 @@ class SeparateHeads(Decoder):
 class SummedPlanes(Decoder):
     """The props decoder: the sum of the three readings is the first hidden layer, so a lattice costs no gather.
 
-    One more hidden layer, then distance (plus |p| - sphere_bias, cut by the ball `ball`) and colour.
+    One more hidden layer, then distance (times `gain`, plus |p| - sphere_bias, cut by the ball `ball`) and colour: red,
+    green and blue, or the shares of as many palette colours as `colors` says. With a small gain a step of an optimiser
+    moves the surface less, and what the layers before have learned is not drowned.
     """
 
-    def __init__(self, channels: int, hidden: int, sphere_bias: Bias, ball: float, color: ColorActivation) -> None:
+    def __init__(
+        self, channels: int, hidden: int, sphere_bias: Bias, ball: float, color: ColorActivation, colors: int = 3,
+        gain: float = 1.0,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.hidden = nn.Linear(channels, hidden)
-        self.out = nn.Linear(hidden, 4)
+        self.out = nn.Linear(hidden, 1 + colors)
         nn.init.normal_(self.out.weight, std=0.02)
         nn.init.zeros_(self.out.bias)
-        self.sphere_bias, self.ball, self.color = sphere_bias, ball, color
+        self.sphere_bias, self.ball, self.color, self.gain = sphere_bias, ball, color, gain
 
     def heads(
         self, summed: Float[Tensor, "*B C"], points: Float[Tensor, "*#B 3"]
-    ) -> tuple[Float[Tensor, "*B 1"], Float[Tensor, "*B 3"]]:
+    ) -> tuple[Float[Tensor, "*B 1"], Float[Tensor, "*B K"]]:
         """Summed readings to distance and colour."""
         raw = self.out(F.silu(self.hidden(F.silu(summed))))
-        sdf = torch.maximum(raw[..., :1] + ball_distance(points, self.sphere_bias), ball_distance(points, self.ball))
+        distance = self.gain * raw[..., :1] + ball_distance(points, self.sphere_bias)
+        sdf = torch.maximum(distance, ball_distance(points, self.ball))
         return sdf, activate_color(raw[..., 1:], self.color)
 
     def decode(
         self, readings: Float[Tensor, "B P C N"], points: Float[Tensor, "B N 3"]
-    ) -> tuple[Float[Tensor, "B N 1"], Float[Tensor, "B N 3"]]:
+    ) -> tuple[Float[Tensor, "B N 1"], Float[Tensor, "B N K"]]:
         return self.heads(rearrange(readings.sum(1), "B C N -> B N C"), points)
 
     def distance(self, readings: Float[Tensor, "B P C N"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
         return self.decode(readings, points)[0]
 
-    def color_of(self, readings: Float[Tensor, "B P C N"]) -> Float[Tensor, "B N 3"]:
+    def color_of(self, readings: Float[Tensor, "B P C N"]) -> Float[Tensor, "B N K"]:
         hidden = F.silu(self.hidden(F.silu(rearrange(readings.sum(1), "B C N -> B N C"))))
         return activate_color(F.linear(hidden, self.out.weight[1:], self.out.bias[1:]), self.color)
 
@@ -165,7 +171,7 @@ class SummedPlanes(Decoder):
         self, summed: Float[Tensor, "*S H"], x: Float[Tensor, "*#S"], y: Float[Tensor, "*#S"], z: Float[Tensor, "*#S"]
     ) -> Float[Tensor, "*S"]:
         hidden = F.silu(self.hidden(F.silu(summed, inplace=True)), inplace=True)
-        said = F.linear(hidden, self.out.weight[:1], self.out.bias[:1])[..., 0]
+        said = F.linear(hidden, self.gain * self.out.weight[:1], self.gain * self.out.bias[:1])[..., 0]
         return torch.maximum(said + ball_at(x, y, z, self.sphere_bias), ball_at(x, y, z, self.ball))
 
     def distance_bounds(
@@ -174,7 +180,7 @@ class SummedPlanes(Decoder):
         near: Float[Tensor, "A 3"], far: Float[Tensor, "A 3"],
     ) -> tuple[Float[Tensor, " A"], Float[Tensor, " A"]]:  # fmt: skip
         low, high = silu_bounds(*linear_bounds(*silu_bounds(low, high), self.hidden))
-        low, high = (end[:, 0] for end in linear_bounds(low, high, self.out))
+        low, high = (self.gain * end[:, 0] for end in linear_bounds(low, high, self.out))
         (near_ball, near_cut), (far_ball, far_cut) = (
             [ball_at(place[:, 0], place[:, 1], place[:, 2], bias) for bias in (self.sphere_bias, self.ball)]
             for place in (near, far)

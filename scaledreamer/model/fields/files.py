@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, assert_never
 
 import torch
 from pydantic import Field as Limits
-from pydantic import PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from scaledreamer.config import Config, explain
@@ -47,6 +47,8 @@ class SummedPlanesForm(Config):
     sphere_bias: Bias
     ball: PositiveFloat
     color: ColorActivation
+    colors: PositiveInt = 3  # channels: red, green and blue, or a palette's
+    gain: PositiveFloat = 1.0
 
 
 AnyDecoderForm = SeparateHeadsForm | SummedPlanesForm
@@ -61,6 +63,7 @@ class TriplaneForm(Config):
     channels: PositiveInt
     resolution: PositiveInt
     decoder: DecoderForm
+    palette: NonNegativeInt = 0  # colours
 
 
 class VoxelForm(Config):
@@ -150,12 +153,13 @@ def stored(field: Field) -> tuple[AnyFieldForm, dict[str, Tensor]]:
     """The form of a field, and every tensor it stores by name: the field's own memory, without gradient."""
     form: AnyFieldForm
     match field:
-        case TriplaneField(planes=planes):
-            channels, resolution = planes.shape[2], planes.shape[-1]
+        case TriplaneField(planes=planes, palette=palette):
             form = TriplaneForm(
-                bound=field.bound, channels=channels, resolution=resolution, decoder=decoder_form(field.decoder)
-            )
-            return form, {"planes": planes.detach(), **named("decoder", field.decoder)}
+                bound=field.bound, channels=planes.shape[2], resolution=planes.shape[-1],
+                decoder=decoder_form(field.decoder), palette=0 if palette is None else palette.shape[1],
+            )  # fmt: skip
+            colors = {} if palette is None else {"palette": palette.detach()}
+            return form, {"planes": planes.detach(), **colors, **named("decoder", field.decoder)}
         case VoxelField(voxels=voxels):
             channels, resolution = voxels.shape[1], voxels.shape[-1]
             form = VoxelForm(
@@ -192,7 +196,8 @@ def rebuilt(form: AnyFieldForm) -> Field:
     match form:
         case TriplaneForm():
             planes = torch.empty(1, 3, form.channels, form.resolution, form.resolution)
-            return TriplaneField(planes, rebuilt_decoder(form.decoder), form.bound)
+            palette = torch.empty(1, form.palette, 3) if form.palette else None
+            return TriplaneField(planes, rebuilt_decoder(form.decoder), form.bound, palette)
         case VoxelForm():
             voxels = torch.empty(1, form.channels, form.resolution, form.resolution, form.resolution)
             return VoxelField(voxels, rebuilt_decoder(form.decoder), form.bound)
@@ -224,7 +229,7 @@ def decoder_form(decoder: Decoder) -> AnyDecoderForm:
         case SummedPlanes(hidden=hidden):
             return SummedPlanesForm(
                 channels=hidden.in_features, hidden=hidden.out_features, sphere_bias=decoder.sphere_bias,
-                ball=decoder.ball, color=decoder.color,
+                ball=decoder.ball, color=decoder.color, colors=decoder.out.out_features - 1, gain=decoder.gain,
             )  # fmt: skip
         case _:
             raise ModelFileError(
@@ -239,7 +244,9 @@ def rebuilt_decoder(form: AnyDecoderForm) -> Decoder:
         case SeparateHeadsForm():
             decoder = SeparateHeads(form.sdf_sizes, form.rgb_sizes, form.sphere_bias, form.color)
         case SummedPlanesForm():
-            decoder = SummedPlanes(form.channels, form.hidden, form.sphere_bias, form.ball, form.color)
+            decoder = SummedPlanes(
+                form.channels, form.hidden, form.sphere_bias, form.ball, form.color, form.colors, form.gain
+            )
         case never:
             assert_never(never)
     return decoder.requires_grad_(False)

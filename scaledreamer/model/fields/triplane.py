@@ -33,10 +33,19 @@ def sample_planes(planes: Float[Tensor, "B 3 C R R"], points: Float[Tensor, "B N
 
 
 class TriplaneField(Field):
-    """B scenes as planes [B, 3, C, R, R] over [-bound, bound]^3 and the decoder they share."""
+    """B scenes as planes [B, 3, C, R, R] over [-bound, bound]^3 and the decoder they share.
 
-    def __init__(self, planes: Float[Tensor, "B 3 C R R"], decoder: Decoder, bound: float) -> None:
-        self.planes, self.decoder, self.bound = planes, decoder, bound
+    Where the decoder tells shares of colours, each scene has its palette of them.
+    """
+
+    def __init__(
+        self,
+        planes: Float[Tensor, "B 3 C R R"],
+        decoder: Decoder,
+        bound: float,
+        palette: Float[Tensor, "B K 3"] | None = None,
+    ) -> None:
+        self.planes, self.decoder, self.bound, self.palette = planes, decoder, bound, palette
 
     @staticmethod
     def from_weights(
@@ -65,16 +74,23 @@ class TriplaneField(Field):
         return len(self.planes)
 
     def __getitem__(self, index: int | slice) -> Self:
-        return type(self)(self.planes[scenes(index, len(self))], self.decoder, self.bound)
+        some = scenes(index, len(self))
+        palette = None if self.palette is None else self.palette[some]
+        return type(self)(self.planes[some], self.decoder, self.bound, palette)
 
     def query(self, points: Float[Tensor, "B N 3"]) -> FieldSample:
-        return FieldSample(*self.decoder.decode(sample_planes(self.planes, points / self.bound), points))
+        sdf, color = self.decoder.decode(sample_planes(self.planes, points / self.bound), points)
+        return FieldSample(sdf, self.painted(color))
 
     def sdf(self, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
         return self.decoder.distance(sample_planes(self.planes, points / self.bound), points)
 
     def rgb(self, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3"]:
-        return self.decoder.color_of(sample_planes(self.planes, points / self.bound))
+        return self.painted(self.decoder.color_of(sample_planes(self.planes, points / self.bound)))
+
+    def painted(self, color: Float[Tensor, "B N K"]) -> Float[Tensor, "B N 3"]:
+        """What the decoder says of colour as a colour: with a palette it is the share of each of its colours."""
+        return color if self.palette is None else color @ self.palette
 
     def nodes(self, axes: Axes) -> Nodes:
         return TriplaneNodes(self.planes[0], self.decoder, self.bound, axes)
@@ -95,7 +111,7 @@ class TriplaneField(Field):
         ).contiguous()  # channels last in memory: everything after this runs over them
         nodes = torch.stack(torch.meshgrid(x, y, z, indexing="ij"), dim=-1)
         sdf, rgb = self.decoder.heads(summed, nodes)
-        return FieldSample(sdf.flatten(1, 3), rgb.flatten(1, 3))
+        return FieldSample(sdf.flatten(1, 3), self.painted(rgb.flatten(1, 3)))
 
 
 def resample_plane(

@@ -12,7 +12,7 @@ import torch
 from einops import rearrange, repeat
 from jaxtyping import Bool, Float
 from pydantic import Field as Limits
-from pydantic import PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from scaledreamer.config import Config
@@ -26,6 +26,7 @@ from scaledreamer.model.layers.attention import Attention
 from scaledreamer.model.text import TextEmbedding
 
 NORM_EPS = 1e-6
+PALETTE_WIDTH, PALETTE_HEADS = 96, 4
 LOG_STRETCH = -0.28  # where the factors of `stretch` start: room for what is said to be tall or wide, up to 1
 
 
@@ -43,6 +44,7 @@ class SummedPlanesConfig(Config):
     kind: Literal["summed"] = "summed"
     hidden: PositiveInt = 32
     ball: PositiveFloat = 1.0  # radius, object units
+    gain: PositiveFloat = 1.0  # of the distance that is added to the untrained ball's
 
 
 class TriplaneTransformerConfig(Config):
@@ -65,6 +67,7 @@ class TriplaneTransformerConfig(Config):
     radius: PositiveFloat = 2.0  # the box is [-radius, radius]^3
     sphere_bias: Bias = 0.8  # radius of the ball that an untrained field shows
     color: ColorActivation = "sigmoid-mipnerf"
+    palette: NonNegativeInt = 0  # colours that a prompt brings; the planes then say which of them is where
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
@@ -72,6 +75,14 @@ class TriplaneTransformerConfig(Config):
             raise ValueError(
                 f"width {self.width} does not share out over {self.heads} heads; choose heads that divide it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_palette_is_shared_out(self) -> Self:
+        if (self.color == "palette") != (self.palette > 0):
+            raise ValueError(f"color {self.color!r} does not go with a palette of {self.palette}; color: palette does")
+        if self.palette and not isinstance(self.decoder, SummedPlanesConfig):
+            raise ValueError(f"a palette of {self.palette} needs the decoder of kind summed, this one is separate")
         return self
 
     @property
@@ -144,6 +155,25 @@ class GlobalBlock(Block):
         return x[:, 1:]
 
 
+class Palette(nn.Module):
+    """The colours of a prompt: learned queries attend to its tokens, an MLP makes a colour of each."""
+
+    def __init__(self, config: TriplaneTransformerConfig) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(config.palette, PALETTE_WIDTH))
+        self.attention = Attention(PALETTE_WIDTH, PALETTE_HEADS, config.text_width)
+        self.norm1, self.norm2 = (nn.LayerNorm(PALETTE_WIDTH, NORM_EPS) for _ in range(2))
+        self.mlp = nn.Sequential(
+            nn.Linear(PALETTE_WIDTH, 4 * PALETTE_WIDTH), nn.GELU(), nn.Linear(4 * PALETTE_WIDTH, 3), nn.Sigmoid()
+        )
+
+    def forward(self, text: TextEmbedding) -> Float[Tensor, "B K 3"]:
+        x = repeat(self.queries, "K D -> B K D", B=text.tokens.shape[0])
+        x = x + self.attention(self.norm1(x), text.tokens, text.mask)
+        colors: Tensor = self.mlp(self.norm2(x))
+        return colors
+
+
 class TriplaneTransformer(Generator):
     """Text to a TriplaneField, stretched where the config says so."""
 
@@ -167,6 +197,7 @@ class TriplaneTransformer(Generator):
         if self.stretch is not None:
             nn.init.zeros_(self.stretch.weight)
             nn.init.constant_(self.stretch.bias, LOG_STRETCH)
+        self.palette = Palette(config) if config.palette else None
         self.norm = nn.LayerNorm(width, NORM_EPS)
         channels = [width, *config.upsample]
         steps: list[nn.Module] = []
@@ -184,7 +215,8 @@ class TriplaneTransformer(Generator):
 
     def field_of(self, planes: Float[Tensor, "B 3 C R R"], text: TextEmbedding) -> Field:
         """The field of the prompts that these planes belong to."""
-        field = TriplaneField(planes, self.decoder, self.config.radius)
+        palette = None if self.palette is None else self.palette(text)
+        field = TriplaneField(planes, self.decoder, self.config.radius, palette)
         if self.stretch is None:
             return field
         logs: Float[Tensor, "B 3"] = self.stretch(unit_variance(text.pooled))
@@ -216,5 +248,6 @@ def build_decoder(config: TriplaneTransformerConfig) -> Decoder:
         case SeparateHeadsConfig(hidden=hidden, hidden_layers=layers):
             inner = [3 * config.plane_channels, *[hidden] * layers]
             return SeparateHeads([*inner, 1], [*inner, 3], config.sphere_bias, config.color)
-        case SummedPlanesConfig(hidden=hidden, ball=ball):
-            return SummedPlanes(config.plane_channels, hidden, config.sphere_bias, ball, config.color)
+        case SummedPlanesConfig(hidden=hidden, ball=ball, gain=gain):
+            colors = config.palette or 3
+            return SummedPlanes(config.plane_channels, hidden, config.sphere_bias, ball, config.color, colors, gain)
