@@ -17,15 +17,15 @@ from scaledreamer.model.fields.voxel import VoxelField
 def own_copy(field: Field) -> tuple[Field, list[Tensor]]:
     """Scene 0 of a field with what its prompt has brought as leaf tensors that ask for gradient, and those tensors.
 
-    They are the planes and a palette, the voxels, the weights of a hash grid's perceptrons, the factors of a stretch;
-    of a field that has one prompt, all it stores. The decoder or the grid that all prompts share stays the
-    generator's, and is not trained. Raises ModelFileError for a field of another kind.
+    They are the planes, the voxels, the weights of a hash grid's perceptrons; of a field that has one prompt, all it
+    stores. A palette and a stretch stay as the prompt's words have them: what is refined is where, not what. The
+    decoder or the grid that all prompts share stays the generator's, and is not trained. Raises ModelFileError for a
+    field of another kind.
     """
     match field[0]:
         case TriplaneField(planes=planes, decoder=decoder, palette=palette):
-            own, colors = leaf(planes), None if palette is None else leaf(palette)
-            mine = [own] if colors is None else [own, colors]
-            return TriplaneField(own, decoder, field.bound, colors), mine
+            own, colors = leaf(planes), None if palette is None else palette.detach()
+            return TriplaneField(own, decoder, field.bound, colors), [own]
         case VoxelField(voxels=voxels, decoder=decoder):
             own = leaf(voxels)
             return VoxelField(own, decoder, field.bound), [own]
@@ -40,8 +40,7 @@ def own_copy(field: Field) -> tuple[Field, list[Tensor]]:
             return one, list(networks.parameters())
         case StretchedField(inner=inner, stretch=stretch):
             own_inner, tensors = own_copy(inner)
-            factors = leaf(stretch)
-            return StretchedField(own_inner, factors), [*tensors, factors]
+            return StretchedField(own_inner, stretch.detach()), tensors
         case other:
             known = "DensityField, HashGridField, StretchedField, TriplaneField or VoxelField"
             raise ModelFileError(f"a {type(other).__name__} cannot be refined; give a {known}")
