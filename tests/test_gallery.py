@@ -8,7 +8,9 @@ import pytest
 from PIL import Image, ImageFont
 
 from scaledreamer.export.gallery import GROUND, broken, gallery
+from scaledreamer.model.library import save_generator
 from tests.commands import scaledreamer
+from tests.test_pipeline import tiny
 
 
 def square(color: str) -> Image.Image:
@@ -65,3 +67,14 @@ def test_a_picture_that_is_no_png_is_refused_before_anything_is_made(
 ) -> None:
     ended = scaledreamer(*arguments, "-o", tmp_path / "x.jpg", "--model", "missing")
     assert ended.code == 2 and "name a .png file" in ended.err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [("gallery", "a corgi", "a red keg"), ("blend", "a red keg", "a corgi")])
+def test_what_the_model_does_not_know_is_said_beside_the_picture(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    model = tmp_path / "tiny.safetensors"
+    save_generator(tiny(), model, {"vocabulary": {"nouns": ["keg"], "words": ["red"]}})
+    ended = scaledreamer(
+        *arguments, "-o", tmp_path / "x.png", "--model", model, "--pixels", 32, "--resolution", 24
+    )  # fmt: skip
+    assert ended.code == 0 and (tmp_path / "x.png").exists()
+    assert "corgi" in ended.err and ended.err.count("warning") == 1
