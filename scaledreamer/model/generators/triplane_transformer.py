@@ -27,6 +27,7 @@ from scaledreamer.model.text import TextEmbedding
 
 NORM_EPS = 1e-6
 PALETTE_WIDTH, PALETTE_HEADS = 96, 4
+STRETCH_STEP = 0.3  # what a prompt says is scaled by: all that it holds moves a factor at once, so steps are kept small
 LOG_STRETCH = -0.28  # where the factors of `stretch` start: room for what is said to be tall or wide, up to 1
 
 
@@ -219,7 +220,7 @@ class TriplaneTransformer(Generator):
         field = TriplaneField(planes, self.decoder, self.config.radius, palette)
         if self.stretch is None:
             return field
-        logs: Float[Tensor, "B 3"] = self.stretch(unit_variance(text.pooled))
+        logs: Float[Tensor, "B 3"] = self.stretch(STRETCH_STEP * text.pooled)
         return StretchedField(field, logs.clamp(max=0).exp())
 
     def planes(self, text: TextEmbedding) -> Float[Tensor, "B 3 C R R"]:
