@@ -26,6 +26,7 @@ from scaledreamer.model.layers.attention import Attention
 from scaledreamer.model.text import TextEmbedding
 
 NORM_EPS = 1e-6
+PATTERN_WIDTH = 32
 PALETTE_WIDTH, PALETTE_HEADS = 96, 4
 STRETCH_STEP = 0.3  # what a prompt says is scaled by: all that it holds moves a factor at once, so steps are kept small
 LOG_STRETCH = -0.28  # where the factors of `stretch` start: room for what is said to be tall or wide, up to 1
@@ -62,6 +63,7 @@ class TriplaneTransformerConfig(Config):
     plane_channels: PositiveInt = 32
     upsample: tuple[PositiveInt, ...] = ()  # channels of stride-2 steps before the last one; official: none
     film: bool = False  # let the pooled prompt scale and shift the plane tokens
+    patterns: NonNegativeInt = 0  # over the plane tokens, mixed as the pooled prompt says and added to them
     identity_start: bool = False  # tokens of unit variance, blocks that add nothing yet: places are told apart at once
     stretch: bool = False  # scale the field's axes by factors that are log-linear in the pooled prompt
     decoder: Annotated[SeparateHeadsConfig | SummedPlanesConfig, Limits(discriminator="kind")] = SeparateHeadsConfig()
@@ -175,6 +177,26 @@ class Palette(nn.Module):
         return colors
 
 
+class Patterns(nn.Module):
+    """Learned patterns over the plane tokens, mixed by the pooled prompt: text and place meet before the first block.
+
+    FiLM and the cross-attention of a first block say the same to every place; what differs from place to place by the
+    prompt is otherwise a product that the blocks have to find.
+    """
+
+    def __init__(self, config: TriplaneTransformerConfig) -> None:
+        super().__init__()
+        self.mix = nn.Linear(config.text_width, config.patterns)
+        self.patterns = nn.Parameter(torch.randn(config.patterns, 3 * config.low_res**2, PATTERN_WIDTH))
+        self.to_tokens = nn.Linear(PATTERN_WIDTH, config.width)
+        self.scale = 3 * config.patterns**-0.5  # about unit variance at the start
+
+    def forward(self, text: TextEmbedding) -> Float[Tensor, "B N D"]:
+        weights = self.scale * self.mix(unit_variance(text.pooled))
+        tokens: Tensor = self.to_tokens(torch.einsum("bk,knc->bnc", weights, self.patterns))
+        return tokens
+
+
 class TriplaneTransformer(Generator):
     """Text to a TriplaneField, stretched where the config says so."""
 
@@ -191,6 +213,7 @@ class TriplaneTransformer(Generator):
                 block.start_as_identity()
         self.blocks = nn.ModuleList(blocks)
         self.project = nn.Linear(config.text_width, width) if config.text == "global" else None
+        self.patterns = Patterns(config) if config.patterns else None
         self.film = nn.Linear(config.text_width, 2 * width) if config.film else None
         if self.film is not None:
             nn.init.zeros_(self.film.bias)
@@ -227,6 +250,8 @@ class TriplaneTransformer(Generator):
         """The three feature planes of every prompt."""
         batch = text.tokens.shape[0]  # an export keeps it open; len() is a plain number
         tokens = repeat(self.plane_tokens, "N D -> B N D", B=batch)
+        if self.patterns is not None:
+            tokens = tokens + self.token_scale * self.patterns(text)
         if self.film is not None:
             scale, shift = self.film(unit_variance(text.pooled))[:, None].chunk(2, dim=-1)
             tokens = tokens * (1 + scale) + shift * self.token_scale
