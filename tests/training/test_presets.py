@@ -9,7 +9,7 @@ import torch
 
 from scaledreamer.errors import ConfigError
 from scaledreamer.training.cli import build_model, build_task
-from scaledreamer.training.config import DistillRun, Run, load_preset, on_top, preset_names
+from scaledreamer.training.config import CeilingRun, DistillRun, Run, load_preset, on_top, preset_names
 from scaledreamer.training.dry_run import dry_run, parts
 from scaledreamer.training.losses import ASDConfig
 from scaledreamer.training.optimizers import AdamConfig, AdanConfig
@@ -34,6 +34,15 @@ def published(name: str, *overrides: str) -> DistillRun:
     run = load_preset(name, list(overrides))
     assert isinstance(run, DistillRun)
     return run
+
+
+@pytest.mark.parametrize(
+    ("model", "ceiling"), [("props-triplane", "props-ceiling"), ("props-wide", "props-wide-ceiling")]
+)
+def test_a_ceiling_is_the_same_generator_fitted_to_the_same_world(model: str, ceiling: str) -> None:
+    distilled, fitted = published(model), load_preset(ceiling, [])
+    assert isinstance(fitted, CeilingRun) and fitted.generator == distilled.generator
+    assert distilled.distill.corpus.kind == "props" and fitted.ceiling.data.world == distilled.distill.corpus.world
 
 
 @pytest.mark.parametrize("name", SIZES)
