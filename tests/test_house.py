@@ -94,7 +94,11 @@ class TestSources:
     def test_nothing_large_is_committed_but_models(self) -> None:
         large = [p.relative_to(ROOT) for p in tracked() if p.is_file() and p.stat().st_size > 2_000_000]
         homes = [("scaledreamer", "weights"), ("examples", "priors"), ("examples", "generators")]
-        assert [p for p in large if p.parts[:2] not in homes] == []
+        assert [p for p in large if p.parts[:2] not in homes and p.parts[0] != "resume"] == []
+
+    def test_each_unfinished_training_stays_under_twenty_megabytes(self) -> None:
+        for folder in (path for path in (ROOT / "resume").glob("*") if path.is_dir()):
+            assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) < 20_000_000, folder
 
     def test_example_models_stay_under_thirty_megabytes(self) -> None:
         assert sum(p.stat().st_size for p in (ROOT / "examples").rglob("*") if p.is_file()) < 30_000_000
