@@ -27,7 +27,7 @@ def props() -> TriplaneField:
 
 def painted() -> TriplaneField:
     torch.manual_seed(0)
-    decoder = SummedPlanes(8, 8, 0.55, 0.98, "palette", colors=5, gain=0.3)
+    decoder = SummedPlanes(8, 8, 0.55, 0.98, "sigmoid", palette=5, gain=0.3)
     torch.nn.init.normal_(decoder.out.weight, std=1.5)
     return TriplaneField(2 * torch.randn(1, 3, 8, 7, 7), decoder, 1.0, torch.rand(1, 5, 3))
 

@@ -49,7 +49,7 @@ GENERATORS = {
     ),
     "painted and stretched": TriplaneTransformerConfig.model_validate(
         {"width": 16, "text_width": WIDTH, "layers": 1, "heads": 2, "low_res": 2, "plane_channels": 4, "radius": 1.0,
-         "sphere_bias": 0.5, "decoder": SUMMED, "palette": 3, "color": "palette", "stretch": True}
+         "sphere_bias": 0.5, "decoder": SUMMED, "palette": 3, "stretch": True}
     ),
     "voxel": Conv3DConfig.model_validate(
         {"text_width": WIDTH, "style_width": 8, "channels": [8, 8], "voxel_channels": 4, "hidden": 8, "radius": 1.0,

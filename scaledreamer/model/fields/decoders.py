@@ -128,20 +128,21 @@ class SummedPlanes(Decoder):
     """The props decoder: the sum of the three readings is the first hidden layer, so a lattice costs no gather.
 
     One more hidden layer, then distance (times `gain`, plus |p| - sphere_bias, cut by the ball `ball`) and colour: red,
-    green and blue, or the shares of as many palette colours as `colors` says. With a small gain a step of an optimiser
-    moves the surface less, and what the layers before have learned is not drowned.
+    green and blue, or the shares that the colours of a palette have. With a small gain a step of an optimiser moves the
+    surface less, and what the layers before have learned is not drowned.
     """
 
     def __init__(
-        self, channels: int, hidden: int, sphere_bias: Bias, ball: float, color: ColorActivation, colors: int = 3,
+        self, channels: int, hidden: int, sphere_bias: Bias, ball: float, color: ColorActivation, palette: int = 0,
         gain: float = 1.0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.hidden = nn.Linear(channels, hidden)
-        self.out = nn.Linear(hidden, 1 + colors)
+        self.out = nn.Linear(hidden, 1 + (palette or 3))
         nn.init.normal_(self.out.weight, std=0.02)
         nn.init.zeros_(self.out.bias)
-        self.sphere_bias, self.ball, self.color, self.gain = sphere_bias, ball, color, gain
+        self.sphere_bias, self.ball, self.color = sphere_bias, ball, color
+        self.palette, self.gain = palette, gain
 
     def heads(
         self, summed: Float[Tensor, "*B C"], points: Float[Tensor, "*#B 3"]
@@ -150,7 +151,11 @@ class SummedPlanes(Decoder):
         raw = self.out(F.silu(self.hidden(F.silu(summed))))
         distance = self.gain * raw[..., :1] + ball_distance(points, self.sphere_bias)
         sdf = torch.maximum(distance, ball_distance(points, self.ball))
-        return sdf, activate_color(raw[..., 1:], self.color)
+        return sdf, self.shares(raw[..., 1:])
+
+    def shares(self, raw: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"]:
+        """Colour, or how much of each colour of the palette."""
+        return torch.softmax(raw, dim=-1) if self.palette else activate_color(raw, self.color)
 
     def decode(
         self, readings: Float[Tensor, "B P C N"], points: Float[Tensor, "B N 3"]
@@ -162,7 +167,7 @@ class SummedPlanes(Decoder):
 
     def color_of(self, readings: Float[Tensor, "B P C N"]) -> Float[Tensor, "B N K"]:
         hidden = F.silu(self.hidden(F.silu(rearrange(readings.sum(1), "B C N -> B N C"))))
-        return activate_color(F.linear(hidden, self.out.weight[1:], self.out.bias[1:]), self.color)
+        return self.shares(F.linear(hidden, self.out.weight[1:], self.out.bias[1:]))
 
     def first_layer(self, planes: Float[Tensor, "P C *S"]) -> Float[Tensor, "P H *S"]:
         return planes

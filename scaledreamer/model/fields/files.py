@@ -47,7 +47,7 @@ class SummedPlanesForm(Config):
     sphere_bias: Bias
     ball: PositiveFloat
     color: ColorActivation
-    colors: PositiveInt = 3  # channels: red, green and blue, or a palette's
+    palette: NonNegativeInt = 0  # colours
     gain: PositiveFloat = 1.0
 
 
@@ -63,7 +63,6 @@ class TriplaneForm(Config):
     channels: PositiveInt
     resolution: PositiveInt
     decoder: DecoderForm
-    palette: NonNegativeInt = 0  # colours
 
 
 class VoxelForm(Config):
@@ -156,7 +155,7 @@ def stored(field: Field) -> tuple[AnyFieldForm, dict[str, Tensor]]:
         case TriplaneField(planes=planes, palette=palette):
             form = TriplaneForm(
                 bound=field.bound, channels=planes.shape[2], resolution=planes.shape[-1],
-                decoder=decoder_form(field.decoder), palette=0 if palette is None else palette.shape[1],
+                decoder=decoder_form(field.decoder),
             )  # fmt: skip
             colors = {} if palette is None else {"palette": palette.detach()}
             return form, {"planes": planes.detach(), **colors, **named("decoder", field.decoder)}
@@ -196,8 +195,9 @@ def rebuilt(form: AnyFieldForm) -> Field:
     match form:
         case TriplaneForm():
             planes = torch.empty(1, 3, form.channels, form.resolution, form.resolution)
-            palette = torch.empty(1, form.palette, 3) if form.palette else None
-            return TriplaneField(planes, rebuilt_decoder(form.decoder), form.bound, palette)
+            decoder = rebuilt_decoder(form.decoder)
+            colors = decoder.palette if isinstance(decoder, SummedPlanes) else 0
+            return TriplaneField(planes, decoder, form.bound, torch.empty(1, colors, 3) if colors else None)
         case VoxelForm():
             voxels = torch.empty(1, form.channels, form.resolution, form.resolution, form.resolution)
             return VoxelField(voxels, rebuilt_decoder(form.decoder), form.bound)
@@ -229,7 +229,7 @@ def decoder_form(decoder: Decoder) -> AnyDecoderForm:
         case SummedPlanes(hidden=hidden):
             return SummedPlanesForm(
                 channels=hidden.in_features, hidden=hidden.out_features, sphere_bias=decoder.sphere_bias,
-                ball=decoder.ball, color=decoder.color, colors=decoder.out.out_features - 1, gain=decoder.gain,
+                ball=decoder.ball, color=decoder.color, palette=decoder.palette, gain=decoder.gain,
             )  # fmt: skip
         case _:
             raise ModelFileError(
@@ -245,7 +245,7 @@ def rebuilt_decoder(form: AnyDecoderForm) -> Decoder:
             decoder = SeparateHeads(form.sdf_sizes, form.rgb_sizes, form.sphere_bias, form.color)
         case SummedPlanesForm():
             decoder = SummedPlanes(
-                form.channels, form.hidden, form.sphere_bias, form.ball, form.color, form.colors, form.gain
+                form.channels, form.hidden, form.sphere_bias, form.ball, form.color, form.palette, form.gain
             )
         case never:
             assert_never(never)

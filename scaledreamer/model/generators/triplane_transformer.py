@@ -82,8 +82,6 @@ class TriplaneTransformerConfig(Config):
 
     @model_validator(mode="after")
     def _a_palette_is_shared_out(self) -> Self:
-        if (self.color == "palette") != (self.palette > 0):
-            raise ValueError(f"color {self.color!r} does not go with a palette of {self.palette}; color: palette does")
         if self.palette and not isinstance(self.decoder, SummedPlanesConfig):
             raise ValueError(f"a palette of {self.palette} needs the decoder of kind summed, this one is separate")
         return self
@@ -275,5 +273,5 @@ def build_decoder(config: TriplaneTransformerConfig) -> Decoder:
             inner = [3 * config.plane_channels, *[hidden] * layers]
             return SeparateHeads([*inner, 1], [*inner, 3], config.sphere_bias, config.color)
         case SummedPlanesConfig(hidden=hidden, ball=ball, gain=gain):
-            colors = config.palette or 3
-            return SummedPlanes(config.plane_channels, hidden, config.sphere_bias, ball, config.color, colors, gain)
+            channels, palette = config.plane_channels, config.palette
+            return SummedPlanes(channels, hidden, config.sphere_bias, ball, config.color, palette, gain)
