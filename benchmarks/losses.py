@@ -16,8 +16,8 @@ import json
 from pathlib import Path
 
 import torch
+from trainings import train_all
 
-from runs import train_all
 from scaledreamer.model.library import load_generator
 from scaledreamer.training.config import DistillRun, load_preset
 from scaledreamer.training.evaluation.report import evaluate

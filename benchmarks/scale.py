@@ -14,8 +14,8 @@ import json
 from pathlib import Path
 
 import torch
+from trainings import train_all
 
-from runs import train_all
 from scaledreamer.model.library import load_generator
 from scaledreamer.model.text import MiniLM
 from scaledreamer.training.evaluation.report import answers_of, spread
