@@ -1,4 +1,4 @@
-"""One server for all tests that leave it as it was."""
+"""Servers that many tests use."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.server.running import running
+from tests.server.served import Served, served
 
 
 @pytest.fixture(scope="session")
@@ -13,6 +14,12 @@ def client(tmp_path_factory: pytest.TempPathFactory, only_loopback: None) -> Ite
     """A client of a server that makes balls."""
     with running(tmp_path_factory.mktemp("served")) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("jobs")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from scaledreamer.server.artifacts import Artifacts
 from scaledreamer.server.database import FILE
 from scaledreamer.server.store import JobStore
 from tests.server.running import finished, running
-from tests.server.test_jobs import parse, until
+from tests.server.served import parse, until
 from tests.server.test_requests import check_problem
 from tests.server.test_serve import command, environment
 

@@ -19,25 +19,20 @@ import pytest
 from scaledreamer.errors import ConfigError
 from scaledreamer.server.ray_rules import check_cluster
 from tests.server.running import finished, running, wait_ready
+from tests.server.served import SMALL, Served, served, until
+from tests.server.test_deletes import TestDelete  # noqa: F401
+from tests.server.test_events import TestEvents  # noqa: F401
+from tests.server.test_exports import TestBlend, TestExports  # noqa: F401
 from tests.server.test_generate import TestFiles, TestGenerate, job  # noqa: F401
 from tests.server.test_jobs import (  # noqa: F401
-    SMALL,
-    Served,
-    TestBlend,
     TestCancel,
-    TestDeaths,
-    TestDelete,
-    TestEvents,
-    TestExports,
     TestIdempotency,
     TestLists,
-    TestRestart,
     TestWaiting,
-    served,
     test_identical_requests_in_flight_are_computed_once,
-    until,
 )
 from tests.server.test_recycling import test_a_process_that_grows_is_replaced  # noqa: F401
+from tests.server.test_restarts import TestDeaths, TestRestart  # noqa: F401
 from tests.server.test_serve import program
 from tests.server.test_workers import (  # noqa: F401
     test_a_crash_is_a_500_at_the_synchronous_door,
