@@ -33,7 +33,7 @@ from scaledreamer.model.rendering import (
     build_background,
     render,
 )
-from scaledreamer.model.text import TextEncoder, jitter
+from scaledreamer.model.text import TextEncoder
 from scaledreamer.training.distillation import VSD
 from scaledreamer.training.loop import Task
 from scaledreamer.training.losses import LossConfig, Texts, TimesConfig, build_vsd, distill
@@ -43,6 +43,7 @@ from scaledreamer.training.priors.view_prompts import perp_neg, view_dependent, 
 from scaledreamer.training.prompts import CorpusConfig, PropsCorpus, draw_prompts, read_corpus
 from scaledreamer.training.regularizers import OFF, RegularizerConfig, regularize
 from scaledreamer.training.schedules import Scheduled, constant
+from scaledreamer.training.size_words import SizeWordsConfig, generate
 from scaledreamer.training.views import SidesConfig, ViewsConfig, sample_views
 
 
@@ -54,6 +55,7 @@ class DistillConfig(Config):
     loss: LossConfig
     times: TimesConfig = TimesConfig()
     text_noise: Scheduled = constant(0.0)  # on what the generator reads, of its size: words must count one by one
+    size_words: SizeWordsConfig | None = None  # what the generator's stretch shall do by itself
     regularizers: RegularizerConfig = RegularizerConfig()
     views: ViewsConfig = ViewsConfig()
     background: BackgroundConfig = PlainBackgroundConfig()  # what has weights is trained with the generator
@@ -133,11 +135,9 @@ class DistillTask(Task):
         config, progress = self.config, (step, self.steps)
         rng = rank.rng(self.seed, step, "distill")
         prompts = draw_prompts(self.corpus, config.prompts, rank, rng)
-        text = self.encoder.encode(prompts)
-        if noise := config.text_noise.at(*progress):
-            text = jitter(text, noise, rng)
-        text = text.to(self.device)
-        field, background = self.scenery.generator(text, rng=rng), self.scenery.background.for_text(text)
+        noise = config.text_noise.at(*progress)
+        field, text = generate(self.scenery.generator, self.encoder, prompts, config.size_words, noise, rng)
+        background = self.scenery.background.for_text(text)
         return lesson(field, background, prompts, config, self.prior, self.uncond, progress, rng, rank, self.vsd)
 
     def extra_state(self) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@ typed options for small models.
 """
 
 import itertools
-import math
 from typing import Annotated, Literal, Self
 
 import torch
@@ -22,13 +21,14 @@ from scaledreamer.model.fields.decoders import Bias, Decoder, SeparateHeads, Sum
 from scaledreamer.model.fields.stretched import StretchedField
 from scaledreamer.model.fields.triplane import TriplaneField
 from scaledreamer.model.generators.base import Generator
+from scaledreamer.model.generators.readers import NORM_EPS, Patterns, Reader, unit_variance
 from scaledreamer.model.layers.attention import Attention
 from scaledreamer.model.text import TextEmbedding
 
-NORM_EPS = 1e-6
 PATTERN_WIDTH = 32
 PALETTE_WIDTH, PALETTE_HEADS = 96, 4
-STRETCH_STEP = 0.3  # what a prompt says is scaled by: all that it holds moves a factor at once, so steps are kept small
+STRETCH_WIDTH, STRETCH_HEADS = 32, 2
+STRETCH_STEP = 0.1  # of what is read: a factor scales the whole thing, so its steps are kept small
 LOG_STRETCH = -0.28  # where the factors of `stretch` start: room for what is said to be tall or wide, up to 1
 
 
@@ -65,7 +65,7 @@ class TriplaneTransformerConfig(Config):
     film: bool = False  # let the pooled prompt scale and shift the plane tokens
     patterns: NonNegativeInt = 0  # over the plane tokens, mixed as the pooled prompt says and added to them
     identity_start: bool = False  # tokens of unit variance, blocks that add nothing yet: places are told apart at once
-    stretch: bool = False  # scale the field's axes by factors that are log-linear in the pooled prompt
+    stretch: bool = False  # scale the field's axes by factors that are read from the prompt
     decoder: Annotated[SeparateHeadsConfig | SummedPlanesConfig, Limits(discriminator="kind")] = SeparateHeadsConfig()
     radius: PositiveFloat = 2.0  # the box is [-radius, radius]^3
     sphere_bias: Bias = 0.8  # radius of the ball that an untrained field shows
@@ -156,45 +156,6 @@ class GlobalBlock(Block):
         return x[:, 1:]
 
 
-class Palette(nn.Module):
-    """The colours of a prompt: learned queries attend to its tokens, an MLP makes a colour of each."""
-
-    def __init__(self, config: TriplaneTransformerConfig) -> None:
-        super().__init__()
-        self.queries = nn.Parameter(torch.randn(config.palette, PALETTE_WIDTH))
-        self.attention = Attention(PALETTE_WIDTH, PALETTE_HEADS, config.text_width)
-        self.norm1, self.norm2 = (nn.LayerNorm(PALETTE_WIDTH, NORM_EPS) for _ in range(2))
-        self.mlp = nn.Sequential(
-            nn.Linear(PALETTE_WIDTH, 4 * PALETTE_WIDTH), nn.GELU(), nn.Linear(4 * PALETTE_WIDTH, 3), nn.Sigmoid()
-        )
-
-    def forward(self, text: TextEmbedding) -> Float[Tensor, "B K 3"]:
-        x = repeat(self.queries, "K D -> B K D", B=text.tokens.shape[0])
-        x = x + self.attention(self.norm1(x), text.tokens, text.mask)
-        colors: Tensor = self.mlp(self.norm2(x))
-        return colors
-
-
-class Patterns(nn.Module):
-    """Learned patterns over the plane tokens, mixed by the pooled prompt: text and place meet before the first block.
-
-    FiLM and the cross-attention of a first block say the same to every place; what differs from place to place by the
-    prompt is otherwise a product that the blocks have to find.
-    """
-
-    def __init__(self, config: TriplaneTransformerConfig) -> None:
-        super().__init__()
-        self.mix = nn.Linear(config.text_width, config.patterns)
-        self.patterns = nn.Parameter(torch.randn(config.patterns, 3 * config.low_res**2, PATTERN_WIDTH))
-        self.to_tokens = nn.Linear(PATTERN_WIDTH, config.width)
-        self.scale = 3 * config.patterns**-0.5  # about unit variance at the start
-
-    def forward(self, text: TextEmbedding) -> Float[Tensor, "B N D"]:
-        weights = self.scale * self.mix(unit_variance(text.pooled))
-        tokens: Tensor = self.to_tokens(torch.einsum("bk,knc->bnc", weights, self.patterns))
-        return tokens
-
-
 class TriplaneTransformer(Generator):
     """Text to a TriplaneField, stretched where the config says so."""
 
@@ -211,15 +172,20 @@ class TriplaneTransformer(Generator):
                 block.start_as_identity()
         self.blocks = nn.ModuleList(blocks)
         self.project = nn.Linear(config.text_width, width) if config.text == "global" else None
-        self.patterns = Patterns(config) if config.patterns else None
+        self.patterns = (
+            Patterns(config.text_width, config.patterns, len(self.plane_tokens), PATTERN_WIDTH, width)
+            if config.patterns
+            else None
+        )
         self.film = nn.Linear(config.text_width, 2 * width) if config.film else None
         if self.film is not None:
             nn.init.zeros_(self.film.bias)
-        self.stretch = nn.Linear(config.text_width, 3) if config.stretch else None
+        self.stretch = Reader(config.text_width, 1, STRETCH_WIDTH, STRETCH_HEADS, 3) if config.stretch else None
         if self.stretch is not None:
-            nn.init.zeros_(self.stretch.weight)
-            nn.init.constant_(self.stretch.bias, LOG_STRETCH)
-        self.palette = Palette(config) if config.palette else None
+            self.stretch.start_at(LOG_STRETCH / STRETCH_STEP)
+        self.palette = (
+            Reader(config.text_width, config.palette, PALETTE_WIDTH, PALETTE_HEADS, 3) if config.palette else None
+        )
         self.norm = nn.LayerNorm(width, NORM_EPS)
         channels = [width, *config.upsample]
         steps: list[nn.Module] = []
@@ -237,11 +203,11 @@ class TriplaneTransformer(Generator):
 
     def field_of(self, planes: Float[Tensor, "B 3 C R R"], text: TextEmbedding) -> Field:
         """The field of the prompts that these planes belong to."""
-        palette = None if self.palette is None else self.palette(text)
+        palette = None if self.palette is None else self.palette(text).sigmoid()
         field = TriplaneField(planes, self.decoder, self.config.radius, palette)
         if self.stretch is None:
             return field
-        logs: Float[Tensor, "B 3"] = self.stretch(STRETCH_STEP * text.pooled)
+        logs: Float[Tensor, "B 3"] = STRETCH_STEP * self.stretch(text)[:, 0]
         return StretchedField(field, logs.clamp(max=0).exp())
 
     def planes(self, text: TextEmbedding) -> Float[Tensor, "B 3 C R R"]:
@@ -259,11 +225,6 @@ class TriplaneTransformer(Generator):
         planes = rearrange(self.norm(tokens), "B (P H W) D -> (B P) D H W", P=3, H=self.config.low_res)
         unfolded: Tensor = self.upsample(planes)
         return rearrange(unfolded, "(B P) C H W -> B P C H W", P=3)
-
-
-def unit_variance(pooled: Float[Tensor, "B E"]) -> Float[Tensor, "B E"]:
-    """A vector of length 1 scaled so that its elements have variance 1 or so."""
-    return pooled * math.sqrt(pooled.shape[-1])
 
 
 def build_decoder(config: TriplaneTransformerConfig) -> Decoder:

@@ -17,6 +17,7 @@ from scaledreamer.training.parallel import Rank
 from scaledreamer.training.props.dataset import cameras_of
 from scaledreamer.training.regularizers import RegularizerConfig, regularize
 from scaledreamer.training.schedules import Scheduled, constant
+from scaledreamer.training.size_words import SizeWordsConfig, generate
 from scaledreamer.training.step import pictures
 
 
@@ -29,6 +30,7 @@ class CeilingConfig(Config):
     regularizers: RegularizerConfig = RegularizerConfig()
     pixels: PositiveInt = 32
     prompts: PositiveInt = 4  # a process and step
+    size_words: SizeWordsConfig | None = None
     scale: PositiveFloat = 1.0  # of the picture loss, half the squared error summed over a picture
 
 
@@ -37,7 +39,7 @@ class CeilingTask(Task):
 
     def __init__(self, generator: GeneratorConfig, config: CeilingConfig, seed: int, steps: int) -> None:
         torch.manual_seed(seed)
-        self.model = build_generator(generator)
+        self.model = self.generator = build_generator(generator)
         self.config, self.seed, self.steps = config, seed, steps
         self.data = config.data.pictures(config.pixels)
         self.encoder = config.data.embeddings(self.data.prompts)
@@ -45,7 +47,8 @@ class CeilingTask(Task):
     def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
         config, rng = self.config, rank.rng(self.seed, step, "ceiling")
         examples = [self.data.example(rng) for _ in range(config.prompts)]
-        field, camera = self.model(self.encoder.encode([one.prompt for one in examples])), cameras_of(examples)
+        said, camera = [one.prompt for one in examples], cameras_of(examples)
+        field, _ = generate(self.generator, self.encoder, said, config.size_words, 0.0, rng)
         renderer = config.renderer.model_copy(update={"sharpness": config.sharpness.at(step, self.steps)})
         rendering = render(field, camera, None, config.pixels, renderer, rng)
         error = 2 * pictures(rendering, 4) - 1 - on_grey(torch.cat([one.images for one in examples]))
