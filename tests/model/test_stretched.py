@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from scaledreamer.model.fields.base import Field, FieldSample
+from scaledreamer.model.fields.nodes import block_range
 from scaledreamer.model.fields.stretched import StretchedField
 from scaledreamer.model.generators import TriplaneTransformer
 from scaledreamer.model.generators.triplane_transformer import SummedPlanesConfig, TriplaneTransformerConfig
@@ -71,7 +72,7 @@ def test_an_untrained_generator_stretches_all_prompts_alike() -> None:
     torch.manual_seed(0)
     field = TriplaneTransformer(CONFIG)(text(3))
     assert isinstance(field, StretchedField)
-    torch.testing.assert_close(field.stretch, torch.full((3, 3), math.exp(-0.28)))
+    torch.testing.assert_close(field.stretch, torch.full((3, 3), 1.0))
 
 
 @pytest.mark.parametrize("axis", range(3))
@@ -85,10 +86,36 @@ def test_the_prompt_s_factors_learn_from_the_surface(axis: int) -> None:
     assert generator.stretch.numbers.bias.grad[axis] < 0, "a larger factor brings the surface nearer to a point outside"
 
 
-def test_factors_stay_at_most_one() -> None:
+def test_factors_have_bounds() -> None:
     torch.manual_seed(0)
     generator = TriplaneTransformer(CONFIG)
     assert generator.stretch is not None
-    torch.nn.init.normal_(generator.stretch.numbers.weight, std=30)
+    torch.nn.init.normal_(generator.stretch.numbers.weight, std=100)
     field = generator(text(50))
-    assert isinstance(field, StretchedField) and field.stretch.detach().max() == 1
+    assert isinstance(field, StretchedField)
+    torch.testing.assert_close(field.stretch.detach().max(), torch.tensor(math.e))
+    torch.testing.assert_close(field.stretch.detach().min(), torch.tensor(1 / math.e))
+
+
+def test_nothing_is_carried_out_of_the_box() -> None:
+    field = StretchedField(Balls(1), torch.tensor([[1.0, 1.0, 3.0]]))
+    ends = torch.tensor([[[0.49, 0.0, 0.0], [0.0, 0.0, 0.97], [0.0, 0.0, 0.99]]])
+    assert (field.sdf(ends)[0, :, 0] < 0).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_blocks_of_a_lattice_have_bounds_that_hold(size: int) -> None:
+    torch.manual_seed(0)
+    inner = TriplaneTransformer(CONFIG.model_copy(update={"stretch": False}))(text(1))
+    field = StretchedField(inner, torch.tensor([[0.8, 1.5, 2.5]]))
+    axis = torch.linspace(-1, 1, 25)
+    nodes = field.nodes((axis, axis, axis))
+    blocks = torch.cartesian_prod(*[torch.arange(24 // size)] * 3)
+    cells = [block_range(side, size, 24) for side in blocks.unbind(1)]
+    with torch.no_grad():
+        found, bounds = nodes.sdf(*cells).flatten(1), nodes.bounds(blocks, size)
+        everywhere = field.lattice(axis, axis, axis).sdf.unflatten(1, (25, 25, 25))[0, ..., 0]
+    assert bounds is not None
+    assert (found >= bounds[0][:, None] - 1e-5).all() and (found <= bounds[1][:, None] + 1e-5).all()
+    told = [everywhere[i[:, None, None], j[:, None], k].flatten() for i, j, k in zip(*cells, strict=True)]
+    torch.testing.assert_close(found, torch.stack(told), atol=1e-5, rtol=1e-4)

@@ -11,12 +11,16 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from scaledreamer.model.fields.base import Field, FieldSample, scenes
-from scaledreamer.model.fields.nodes import Axes, Bounds, Nodes
+from scaledreamer.model.fields.decoders import ball_at, ball_distance
+from scaledreamer.model.fields.intervals import extent
+from scaledreamer.model.fields.nodes import Axes, Bounds, Nodes, block_ends
+
+BALL = 0.98  # of the box: no stretch carries matter out of it
 
 
 class StretchedField(Field):
     """sdf(p) = s sdf_inner(p / stretch), where s is the geometric mean of the three factors: an exact distance where
-    they are equal, and nearly one where they are not. Factors of at most 1 keep what lies in the inner box in the box.
+    they are equal, and nearly one where they are not. What would leave the box is cut by a ball in it.
     """
 
     def __init__(self, inner: Field, stretch: Float[Tensor, "B 3"]) -> None:
@@ -38,10 +42,10 @@ class StretchedField(Field):
         return type(self)(self.inner[index], self.stretch[scenes(index, len(self))])
 
     def query(self, points: Float[Tensor, "B N 3"]) -> FieldSample:
-        return self.scaled(self.inner.query(points / self.stretch[:, None]))
+        return self.outer(self.inner.query(points / self.stretch[:, None]), points)
 
     def sdf(self, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 1"]:
-        return self.scale * self.inner.sdf(points / self.stretch[:, None])
+        return self.cut(self.scale * self.inner.sdf(points / self.stretch[:, None]), points)
 
     def rgb(self, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3"]:
         return self.inner.rgb(points / self.stretch[:, None])
@@ -53,35 +57,44 @@ class StretchedField(Field):
             for scene, factors in enumerate(self.stretch)
         ]
         density = [one.density for one in made if one.density is not None]
-        return self.scaled(
-            FieldSample(
-                torch.cat([one.sdf for one in made]),
-                torch.cat([one.rgb for one in made]),
-                torch.cat(density) if density else None,
-            )
+        inner = FieldSample(
+            torch.cat([one.sdf for one in made]),
+            torch.cat([one.rgb for one in made]),
+            torch.cat(density) if density else None,
         )
+        return self.outer(inner, torch.stack(torch.meshgrid(x, y, z, indexing="ij"), dim=-1).reshape(1, -1, 3))
 
-    def scaled(self, inner: FieldSample) -> FieldSample:
-        """What the inner field says, in this field's units."""
+    def outer(self, inner: FieldSample, points: Float[Tensor, "#B N 3"]) -> FieldSample:
+        """What the inner field says, in this field's units and ball; a density has no surface to cut."""
         density = None if inner.density is None else inner.density / self.scale
-        return replace(inner, sdf=self.scale * inner.sdf, density=density)
+        return replace(inner, sdf=self.cut(self.scale * inner.sdf, points), density=density)
+
+    def cut(self, sdf: Float[Tensor, "B N 1"], points: Float[Tensor, "#B N 3"]) -> Float[Tensor, "B N 1"]:
+        """Without what lies outside the ball."""
+        return torch.maximum(sdf, ball_distance(points, BALL * self.bound))
 
     def nodes(self, axes: Axes) -> Nodes:
         x, y, z = (axis / factor for axis, factor in zip(axes, self.stretch[0], strict=True))
-        return StretchedNodes(self.inner.nodes((x, y, z)), self.scale[0, 0], axes)
+        return StretchedNodes(self.inner.nodes((x, y, z)), self.scale[0, 0], BALL * self.bound, axes)
 
 
 class StretchedNodes(Nodes):
-    """The nodes of the inner field, with their distances in the outer field's units."""
+    """The nodes of the inner field, with their distances in the outer field's units and ball."""
 
-    def __init__(self, inner: Nodes, scale: Float[Tensor, " 1"], axes: Axes) -> None:
-        self.inner, self.scale, self.axes = inner, scale, axes
+    def __init__(self, inner: Nodes, scale: Float[Tensor, " 1"], ball: float, axes: Axes) -> None:
+        self.inner, self.scale, self.ball, self.axes = inner, scale, ball, axes
 
     def sdf(
         self, i: Int64[Tensor, "A X"], j: Int64[Tensor, "A Y"], k: Int64[Tensor, "A Z"]
     ) -> Float[Tensor, "A X Y Z"]:
-        return self.scale * self.inner.sdf(i, j, k)
+        return torch.maximum(self.scale * self.inner.sdf(i, j, k), ball_at(*self.places(i, j, k), self.ball))
 
     def bounds(self, blocks: Int64[Tensor, "A 3"], size: int) -> Bounds | None:
         found = self.inner.bounds(blocks, size)
-        return None if found is None else (self.scale * found[0], self.scale * found[1])
+        if found is None:
+            return None
+        near, far = (
+            ball_at(place[:, 0], place[:, 1], place[:, 2], self.ball)
+            for place in extent(block_ends(self.axes, blocks, size))
+        )
+        return torch.maximum(self.scale * found[0], near), torch.maximum(self.scale * found[1], far)

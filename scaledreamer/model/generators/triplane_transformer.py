@@ -28,8 +28,8 @@ from scaledreamer.model.text import TextEmbedding
 PATTERN_WIDTH = 32
 PALETTE_WIDTH, PALETTE_HEADS = 96, 4
 STRETCH_WIDTH, STRETCH_HEADS = 32, 2
-STRETCH_STEP = 0.1  # of what is read: a factor scales the whole thing, so its steps are kept small
-LOG_STRETCH = -0.28  # where the factors of `stretch` start: room for what is said to be tall or wide, up to 1
+STRETCH_STEP = 0.02  # of what is read: a factor scales the whole thing, so its steps are kept small
+MOST_LOG_STRETCH = 1.0
 
 
 class SeparateHeadsConfig(Config):
@@ -182,7 +182,7 @@ class TriplaneTransformer(Generator):
             nn.init.zeros_(self.film.bias)
         self.stretch = Reader(config.text_width, 1, STRETCH_WIDTH, STRETCH_HEADS, 3) if config.stretch else None
         if self.stretch is not None:
-            self.stretch.start_at(LOG_STRETCH / STRETCH_STEP)
+            self.stretch.start_at(0.0)
         self.palette = (
             Reader(config.text_width, config.palette, PALETTE_WIDTH, PALETTE_HEADS, 3) if config.palette else None
         )
@@ -208,7 +208,7 @@ class TriplaneTransformer(Generator):
         if self.stretch is None:
             return field
         logs: Float[Tensor, "B 3"] = STRETCH_STEP * self.stretch(text)[:, 0]
-        return StretchedField(field, logs.clamp(max=0).exp())
+        return StretchedField(field, logs.clamp(-MOST_LOG_STRETCH, MOST_LOG_STRETCH).exp())
 
     def planes(self, text: TextEmbedding) -> Float[Tensor, "B 3 C R R"]:
         """The three feature planes of every prompt."""
