@@ -48,8 +48,14 @@ def measure(field: Field, seed: int = 0) -> Measured:
     except EmptySurfaceError:
         return Measured(occupied, seen, np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32))
     points = surface_points(mesh, SURFACE_POINTS, np.random.default_rng(seed))
-    rgb = field[0].query(torch.from_numpy(points)[None]).rgb[0].clamp(0, 1).numpy()
-    return Measured(occupied, seen, points, rgb)
+    return Measured(occupied, seen, points, colors_at(field, points))
+
+
+@torch.no_grad()
+def colors_at(field: Field, points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
+    """The colours of scene 0, sRGB."""
+    rgb: Float[np.ndarray, "N 3"] = field[0].query(torch.from_numpy(points)[None]).rgb[0].clamp(0, 1).numpy()
+    return rgb
 
 
 def surface_points(mesh: Mesh, count: int, rng: np.random.Generator) -> Float[np.ndarray, "N 3"]:
@@ -98,9 +104,3 @@ def color_error(*pairs: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
         matched = close if close.any() else np.ones_like(close)
         errors.append(np.abs(ours[matched] - theirs[matched]).mean())
     return float(np.mean(errors))
-
-
-def occupancy(field: Field) -> Bool[Tensor, "X Y Z"]:
-    """The occupied cells alone."""
-    axis = (torch.arange(VOXELS) + 0.5) * (2 * field.bound / VOXELS) - field.bound
-    return rearrange(field.lattice(axis, axis, axis).sdf[0, :, 0] < 0, "(X Y Z) -> X Y Z", X=VOXELS, Y=VOXELS)

@@ -8,13 +8,13 @@ from functools import cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 from scaledreamer.model.fields.base import Field
 from scaledreamer.model.text import TextEncoder
-from scaledreamer.training.evaluation.metrics import Measured, color_error, compare, measure, occupancy
+from scaledreamer.training.evaluation.metrics import Measured, color_error, colors_at, compare, measure
 from scaledreamer.training.props.grammar import canonical, say, wordings
 from scaledreamer.training.props.shapes import paints, truth
 from scaledreamer.training.props.words import MATERIALS, SIZES
@@ -66,30 +66,38 @@ def dressed(world: World) -> list[Case]:
 
 
 @cache
-def true_measures(prop: Prop) -> Measured:
-    """The truth of a prop with mid-range proportions, measured."""
-    return measure(truth(prop))
+def true_shape(kind: str, size: str) -> Measured:
+    """The truth of a kind and size with mid-range proportions, measured once for all its colours (those of red)."""
+    return measure(truth(Prop(kind, "red", size)))
 
 
 @cache
-def true_shapes(world: World) -> tuple[list[tuple[str, str]], Bool[Tensor, "K X Y Z"]]:
-    """Every kind and size, and their occupied cells."""
+def true_measures(prop: Prop) -> Measured:
+    """The same in the colours of a prop."""
+    shape = true_shape(prop.kind, prop.size)
+    return replace(shape, colors=colors_at(truth(prop), shape.points))
+
+
+@cache
+def true_shapes(world: World) -> tuple[list[tuple[str, str]], Float[Tensor, "K N"]]:
+    """Every kind and size, and their occupied cells as ones."""
     names = [(kind, size) for kind in world.kinds for size in SIZES]
-    return names, torch.stack([occupancy(truth(Prop(kind, "red", size))) for kind, size in names])
+    return names, torch.stack([true_shape(kind, size).occupied.flatten().float() for kind, size in names])
 
 
 def nearest_shape(found: Measured, world: World) -> tuple[str, str]:
     """Kind and size of the true shape whose occupied cells have the largest IoU with what was found."""
     names, shapes = true_shapes(world)
-    both = (shapes & found.occupied).flatten(1).sum(1)
-    either = (shapes | found.occupied).flatten(1).sum(1)
+    occupied = found.occupied.flatten().float()
+    both = shapes @ occupied
+    either = shapes.sum(1) + occupied.sum() - both
     return names[int((both / either).argmax())]
 
 
 @cache
 def true_views(world: World) -> Bool[Tensor, "K V H W"]:
     """The silhouettes of every kind and size, in the order of `true_shapes`."""
-    return torch.stack([true_measures(Prop(kind, "red", size)).silhouette for kind, size in true_shapes(world)[0]])
+    return torch.stack([true_shape(kind, size).silhouette for kind, size in true_shapes(world)[0]])
 
 
 def views_found(found: Measured, prop: Prop, world: World) -> float:

@@ -46,6 +46,13 @@ def test_the_truth_scores_perfectly() -> None:
     assert row["chamfer"] < 1e-6 and row["color_error"] < 1e-6
 
 
+def test_a_shape_that_is_measured_once_has_the_colours_of_every_prop() -> None:
+    prop = Prop("mug", "blue", "tall", second="yellow", material="wooden")
+    kept, alone = true_measures(prop), measure(truth(prop))
+    for name, value in vars(alone).items():
+        np.testing.assert_array_equal(getattr(kept, name), value, err_msg=name)
+
+
 def test_a_wrong_colour_is_measured_and_retrieved_as_wrong() -> None:
     found = measure(truth(Prop("mug", "blue")))
     asked = Prop("mug", "red")
