@@ -30,7 +30,7 @@ from scaledreamer.training.props.grammar import canonical
 from scaledreamer.training.props.palette import PALETTE
 from scaledreamer.training.props.world import FIRST, WORLDS, Prop, World
 
-TIMES = (0.97, 0.9, 0.8, 0.65, 0.5, 0.3)
+TIMES = (0.985, 0.97, 0.94, 0.9, 0.8, 0.65, 0.5)
 BALL = 0.55
 
 
@@ -60,7 +60,7 @@ def belief(
     return (alpha * x_0 + sigma * (noise - eps)) / alpha
 
 
-def gate(prior: Prior, color: str = "green", views: int = 2, pixels: int = 32, world: World = FIRST) -> Image.Image:
+def gate(prior: Prior, color: str = "green", views: int = 2, pixels: int = 64, world: World = FIRST) -> Image.Image:
     """A row a kind, in a colour that it is trained in; first the ball, then the belief at each time."""
     camera = turntable(max(prior.views, views), elevation=0.35)
     lines = []
@@ -76,7 +76,7 @@ def gate(prior: Prior, color: str = "green", views: int = 2, pixels: int = 32, w
         believed = [belief(prior, x_0, t, cond, uncond, camera, rng) for t in TIMES]
         pictures = torch.stack([prior.decode(latents) for latents in (x_0, *believed)])[:, :views, :3]
         lines.append(rearrange(pictures, "T V C H W -> (T V) C H W"))
-    return sheet(torch.stack(lines), zoom=2)
+    return sheet(torch.stack(lines), zoom=max(1, 64 // pictures.shape[-1]))
 
 
 def load(path: Path) -> Prior:
