@@ -176,7 +176,7 @@ def convert(
 def evaluate(
     model: Annotated[str, typer.Argument(help="a shipped model's name or a .safetensors file")] = "props",
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="folder for metrics.json, contact-sheet.png, index.html")
+        Path, typer.Option("-o", "--out", help="folder for metrics.json, tables.md, contact-sheet.png, index.html")
     ] = Path("out/evaluation"),
     limit: Annotated[int | None, typer.Option(help="at most this many prompts of each split")] = None,
     references: Annotated[bool, typer.Option(help="also score the reference rows")] = True,
@@ -206,7 +206,7 @@ def evaluate(
     for name, splits in results.items():
         for split, summary in splits.items():
             print(f"{name:>30} {split:>9}  " + "  ".join(f"{key} {value:g}" for key, value in summary["all"].items()))
-    print(f"wrote {out}/metrics.json, {out}/contact-sheet.png, {out}/index.html")
+    print(f"wrote {out}/metrics.json, {out}/tables.md, {out}/contact-sheet.png, {out}/index.html")
 
 
 @app.command()

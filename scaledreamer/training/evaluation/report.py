@@ -72,7 +72,7 @@ def evaluate(
     encoder: TextEncoder | None = None,
     world: World = FIRST,
 ) -> dict[str, Any]:
-    """Score a generator on every split and write metrics.json, contact-sheet.png and index.html to `out`.
+    """Score a generator on every split and write metrics.json, contact-sheet.png, index.html and tables.md to `out`.
 
     `encoder` is the one that the generators read, MiniLM unless given. `limit` takes evenly spread cases of each split.
     The references are the truth with random proportions and the truth of the nearest seen prompt; and `ceiling`, the
@@ -104,8 +104,9 @@ def evaluate(
         partial.write_text(json.dumps(results, indent=1) + "\n")
     with atomic_path(out / "contact-sheet.png") as partial:
         pictures.save(partial, format="PNG")
-    with atomic_path(out / "index.html") as partial:
-        partial.write_text(page(results))
+    for name, text in (("index.html", page(results)), ("tables.md", tables(results))):
+        with atomic_path(out / name) as partial:
+            partial.write_text(text)
     return results
 
 
@@ -133,6 +134,34 @@ def sheet_cases(chosen: dict[Split, list[Case]]) -> list[Case]:
             rest = rest or [case for case in chosen["seen"] if case.prop.kind == kind and case not in shown]
             shown += rest[:1]
     return shown
+
+
+def tables(results: dict[str, Any]) -> str:
+    """Markdown for a document: every row of means, then the generator's splits by kind."""
+    splits = results["generator"]
+    numbers = [name for name in splits["seen"]["all"] if name != "cases"]
+    rows = [["row", "prompts", "cases", *map(in_words, numbers)]]
+    for name, summaries in results.items():
+        for split, summary in summaries.items():
+            mean = summary["all"]
+            rows.append([name, split, str(mean["cases"]), *(f"{mean[number]:.3f}" for number in numbers)])
+    shown = ("silhouette_iou", "volumetric_iou", "color_error", "shape_r1")
+    kinds = [["kind: " + " / ".join(splits), *map(in_words, shown)]]
+    for kind in dict.fromkeys(kind for summary in splits.values() for kind in summary["kinds"]):
+        found = [summary["kinds"].get(kind) for summary in splits.values()]
+        kinds.append([kind, *(" / ".join("-" if row is None else f"{row[n]:.2f}" for row in found) for n in shown)])
+    return table(rows) + "\n" + table(kinds)
+
+
+def in_words(number: str) -> str:
+    """A metric's name for a heading."""
+    return number.replace("_", " ").replace("iou", "IoU").replace("r1", "R@1")
+
+
+def table(rows: list[list[str]]) -> str:
+    """Markdown; the first row is the head."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]) + "\n"
 
 
 def page(results: dict[str, Any]) -> str:
