@@ -29,7 +29,7 @@ PATTERN_WIDTH = 32
 PALETTE_WIDTH, PALETTE_HEADS = 96, 4
 STRETCH_WIDTH, STRETCH_HEADS = 32, 2
 STRETCH_STEP = 0.02  # of what is read: a factor scales the whole thing, so its steps are kept small
-MOST_LOG_STRETCH = 1.0
+MOST_LOG_STRETCH = 1.0  # either way: no prompt makes a factor that no box holds
 
 
 class SeparateHeadsConfig(Config):
