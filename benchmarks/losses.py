@@ -1,4 +1,4 @@
-"""ASD, SDS and CSD side by side: the props preset with each loss, equal steps, several seeds, one table.
+"""ASD, SDS and CSD side by side: the first world's preset with each loss, equal steps, several seeds, one table.
 
     python benchmarks/losses.py --search --steps 400 --seeds 0 --out runs/losses      # each loss at several guidances
     python benchmarks/losses.py --steps 400 --seeds 0 1 --out runs/losses             # the best and the matched
@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 
 import torch
-from trainings import train_all
+from trainings import train_all, train_first_prior
 
 from scaledreamer.model.library import load_generator
 from scaledreamer.training.config import DistillRun, load_preset
@@ -100,6 +100,7 @@ def main() -> None:
     ]
     common = ["loop.processes=1", f"loop.steps={options.steps}", "loop.ema=0.98", *options.overrides]
     asked = {folder: [*variants[name], *common, f"loop.seed={seed}"] for name, seed, folder in runs}
+    train_first_prior()
     train_all("props-triplane", asked, options.jobs)
     lines = ["| loss | seed | split | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 3) + "|"]
     for name, seed, folder in runs:

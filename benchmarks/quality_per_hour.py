@@ -1,4 +1,4 @@
-"""What an hour of training buys: the props preset, from nothing, against the model of the first release.
+"""What an hour of training buys: the first world's preset, from nothing, against the model of the first release.
 
     python benchmarks/quality_per_hour.py --out runs/quality     # trains (goes on where it was), then compares
     python benchmarks/quality_per_hour.py --out runs/quality --limit 20
@@ -14,13 +14,12 @@ import os
 import platform
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from trainings import train, train_first_prior
 
 from scaledreamer.model.library import load_generator
 from scaledreamer.training.cli import build_task
@@ -68,14 +67,6 @@ def cost(recipes: dict[str, tuple[list[str], dict[float, float]]], rounds: int) 
     }
 
 
-def train(folder: Path) -> None:
-    """Begin the run or go on with it."""
-    command = [sys.executable, "-c", "from scaledreamer.training.cli import main; main()"]
-    begun = (folder / "run.json").exists()
-    command += ["--resume", str(folder)] if begun else [PRESET, "--out", str(folder)]
-    subprocess.run(command, check=True)
-
-
 def logged_hours(logs: list[Path], processes: int) -> tuple[int, float]:
     """Steps and core-hours of a run in legs, from the last line of each leg's log."""
     last = [json.loads(log.read_text().splitlines()[-1]) for log in logs]
@@ -105,7 +96,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="evaluated prompts of each split; all if left out")
     given = parser.parse_args()
     first = json.loads((EVIDENCE / "first-release.json").read_text())
-    train(given.out)
+    train_first_prior()
+    train(PRESET, [], given.out)
     generator = load_generator(given.out / "generator.safetensors")
     found = evaluate(generator, given.out / "evaluation", given.limit, references=False, splits=SPLITS)["generator"]
 

@@ -27,10 +27,10 @@ from scaledreamer.training.evaluation.report import spread
 from scaledreamer.training.evaluation.suite import Case, Row, cases, score
 from scaledreamer.training.priors.base import Prior
 from scaledreamer.training.priors.build import build_prior
-from scaledreamer.training.props.world import FIRST
+from scaledreamer.training.props.world import WIDE
 from scaledreamer.training.refine import refine
 
-RECIPE = "props-triplane"
+RECIPE = "props-wide"
 SHOWN = {"silhouette_iou": "silhouette IoU", "volumetric_iou": "volumetric IoU", "color_error": "colour error"}
 LIMIT = 180  # CPU-seconds
 
@@ -53,7 +53,7 @@ def once(case: Case, overrides: list[str]) -> tuple[Case, Row, Row, dict[str, fl
         "cpu": seconds, "steps": refined.checks[-1].step, "kept": refined.best.step,
         "gain": 1 - refined.best.score / refined.checks[0].score,
     }  # fmt: skip
-    return case, score(measure(field), case.prop, FIRST), score(measure(refined.field), case.prop, FIRST), facts
+    return case, score(measure(field), case.prop, WIDE), score(measure(refined.field), case.prop, WIDE), facts
 
 
 def lines(results: list[tuple[Case, Row, Row, dict[str, float]]]) -> Iterator[str]:
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="of the recipe: refine.steps=400")
     given = parser.parse_args()
     half = given.prompts // 2
-    chosen = spread(cases(FIRST, "seen"), half) + spread(cases(FIRST, "pairs"), given.prompts - half)
+    chosen = spread(cases(WIDE, "seen"), half) + spread(cases(WIDE, "pairs"), given.prompts - half)
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; {RECIPE} {given.set}\n")
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         results = list(pool.map(once, chosen, [given.set] * len(chosen)))

@@ -1,4 +1,4 @@
-"""What a training step costs, and what it depends on: CPU-seconds of the props preset, one process, one thread.
+"""What a training step costs, and on what it depends: CPU-seconds of the preset props-wide, one process, one thread.
 
     python benchmarks/step.py                            # about fifteen minutes, 3 GB in a scratch folder
     python benchmarks/step.py --corpus 100 100000        # one table alone
@@ -30,13 +30,13 @@ from scaledreamer.training.parallel import Rank
 from scaledreamer.training.priors.props import load_prior, prior_path
 from scaledreamer.training.step import DistillTask
 
-PRESET, LATE = "props-triplane", 0.6  # of the run, where the empty prompt is not asked, as in most of it
+PRESET, LATE = "props-wide", 0.6  # of the run, where the empty prompt is not asked, as in most of it
 VIEWS = {f"{4 * sets} views": [f"distill.views.views={4 * sets}"] for sets in (1, 2, 4)}
 PIXELS = {f"{side}² pixels": [f"distill.pixels={side}"] for side in (32, 64)}
 PIXELS |= {f"32² pixels, {n}³ nodes": [f"distill.nodes={n}"] for n in (24, 40, 48)}
 GENERATORS = {
     f"width {width}, {layers} layers": [f"generator.width={width}", f"generator.layers={layers}"]
-    for width, layers in ((192, 4), (96, 4), (192, 8), (384, 4))
+    for width, layers in ((200, 4), (104, 4), (200, 8), (400, 4))
 }
 
 

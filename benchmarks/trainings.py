@@ -5,10 +5,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+MADE = ("generator.safetensors", "props-prior.safetensors")
+
 
 def train(preset: str, overrides: list[str], folder: Path) -> None:
     """Run or resume one variant in its own process; what is finished is not made again."""
-    if (folder / "generator.safetensors").exists():
+    if any((folder / name).exists() for name in MADE):
         return
     command = [sys.executable, "-m", "scaledreamer.training.cli"]
     if (folder / "checkpoint.safetensors").exists():
@@ -27,3 +29,8 @@ def train_all(preset: str, runs: dict[Path, list[str]], jobs: int) -> None:
     with ThreadPoolExecutor(jobs) as pool:
         for _ in pool.map(lambda folder: train(preset, runs[folder], folder), runs):
             pass
+
+
+def train_first_prior() -> None:
+    """The prior of the first world, where the presets of that world look for it; some four core-hours, once."""
+    train("props-prior", [], Path("runs/props-prior"))

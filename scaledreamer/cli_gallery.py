@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 PictureOption = Annotated[Path, typer.Option("-o", "--out", help="the picture, a .png file")]
 PixelsOption = Annotated[int, typer.Option(min=32, max=1024, help="side of each asset's picture")]
+ResolutionOption = Annotated[int, typer.Option(min=16, max=512, help="of the meshes")]
 
 
 def gallery(
@@ -23,7 +24,7 @@ def gallery(
     ] = None,
     columns: Annotated[int, typer.Option(min=1)] = 4,
     pixels: PixelsOption = 192,
-    resolution: Annotated[int, typer.Option(min=16, max=512, help="of the meshes")] = 128,
+    resolution: ResolutionOption = 128,
     model: ModelOption = None,
     text_encoder: TextEncoderOption = None,
     device: DeviceOption = "cpu",
@@ -50,7 +51,7 @@ def blend(
     out: PictureOption,
     steps: Annotated[int, typer.Option(min=2, max=64, help="pictures, both ends included")] = 7,
     pixels: PixelsOption = 192,
-    resolution: Annotated[int, typer.Option(min=16, max=512, help="of the meshes")] = 128,
+    resolution: ResolutionOption = 128,
     model: ModelOption = None,
     text_encoder: TextEncoderOption = None,
     device: DeviceOption = "cpu",

@@ -39,7 +39,7 @@ def refine(
     steps: Annotated[int | None, typer.Option(min=1, help="at most so many; 800 if left out")] = None,
     recipe: Annotated[
         str, typer.Option(help="the training preset whose prior and steps to take, as they are at its end")
-    ] = "props-triplane",
+    ] = "props-wide",
     start: Annotated[Path | None, typer.Option(help="go on from a field that --keep wrote")] = None,
     keep: Annotated[Path | None, typer.Option(help="also write the field, a .safetensors file")] = None,
     previews: Annotated[
@@ -138,7 +138,7 @@ def read_recipe(
     own = [pair.removeprefix("refine.") for pair in overrides if pair.startswith("refine.")]
     run = load_preset(recipe, [pair for pair in overrides if not pair.startswith("refine.")])
     if not isinstance(run, DistillRun):
-        raise ConfigError(f"the preset {recipe!r} trains a {run.kind}; choose one that distils, such as props-triplane")
+        raise ConfigError(f"the preset {recipe!r} trains a {run.kind}; choose one that distils, such as props-wide")
     config = RefineConfig(distill=run.distill, at=run.loop.steps, seed=seed, **({"steps": steps} if steps else {}))
     try:
         return run.prior, RefineConfig.model_validate(overridden(config.model_dump(mode="json"), own))

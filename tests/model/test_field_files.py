@@ -60,7 +60,7 @@ def steep(grid: HashGrid) -> HashGrid:
 
 
 def painted() -> TriplaneField:
-    decoder = SummedPlanes(6, 5, 0.5, 0.98, "sigmoid", palette=4, gain=0.2)
+    decoder = SummedPlanes(6, 5, 0.5, 0.98, "sigmoid", palette=4, gain=0.2, contrast=2.0)
     return TriplaneField(torch.randn(2, 3, 6, 7, 7), decoder, 1.0, torch.rand(2, 4, 3))
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from scaledreamer.model.fields.decoders import SummedPlanes
 from scaledreamer.model.fields.triplane import TriplaneField
 from scaledreamer.model.generators import TriplaneTransformer
 from scaledreamer.model.generators.triplane_transformer import SummedPlanesConfig, TriplaneTransformerConfig
@@ -36,6 +37,20 @@ def test_every_colour_lies_between_those_of_its_scene_s_palette() -> None:
     assert (rgb <= field.palette.amax(1, keepdim=True) + 1e-6).all()
     assert (rgb >= field.palette.amin(1, keepdim=True) - 1e-6).all()
     assert not torch.allclose(field.palette[0], field.palette[1]), "prompts have palettes of their own"
+
+
+@torch.no_grad()
+def test_more_contrast_mixes_fewer_colours_and_leaves_the_order() -> None:
+    field = made(1)
+    decoder = field.decoder
+    assert isinstance(decoder, SummedPlanes)
+    torch.nn.init.normal_(decoder.out.weight)
+    readings = torch.randn(1, 3, 4, 200)
+    mixed = decoder.color_of(readings)
+    decoder.contrast = 4.0
+    clear = decoder.color_of(readings)
+    assert torch.equal(mixed.argmax(-1), clear.argmax(-1))
+    assert (clear.amax(-1) >= mixed.amax(-1)).all() and clear.amax(-1).mean() > mixed.amax(-1).mean() + 0.1
 
 
 @torch.no_grad()

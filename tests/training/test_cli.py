@@ -125,7 +125,7 @@ def test_a_tiny_prior_then_a_tiny_generator_killed_and_resumed_to_the_bit(tmp_pa
 @pytest.mark.slow
 def test_a_dry_run_builds_everything_and_writes_nothing(tmp_path: Path) -> None:
     result = subprocess.run(
-        [*TRAIN, "props-triplane", "--dry-run", "--set", "distill.corpus.wordings=1"],
+        [*TRAIN, "props-wide", "--dry-run", "--set", "distill.corpus.wordings=1"],
         capture_output=True, text=True, cwd=tmp_path, check=True,
     )  # fmt: skip
     facts = json.loads(result.stdout)

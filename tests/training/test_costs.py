@@ -101,13 +101,14 @@ def test_the_fewest_switches_bring_a_run_under_a_budget() -> None:
     assert not nothing["fits"] and len(nothing["switches"]) == 2
 
 
+SHIPPED = "prior.path=shipped"
 SMALL = {
-    "props": ("props-triplane", []),
-    "volsdf": ("props-triplane", [
+    "props": ("props-triplane", [SHIPPED]),
+    "volsdf": ("props-triplane", [SHIPPED,
         "distill.prompts=1", "distill.renderer={kind: volsdf, near: 1.9, far: 4.1, proposals: 32, fine: 16}",
         "generator.decoder={kind: separate}", "distill.regularizers.smoothness=0", "distill.nodes=null",
     ]),
-    "wide": ("props-triplane", ["generator.width=384", "generator.layers=8", "distill.prompts=6"]),
+    "wide": ("props-triplane", [SHIPPED, "generator.width=384", "generator.layers=8", "distill.prompts=6"]),
 }  # fmt: skip
 CHILD = """
 import sys, tempfile

@@ -6,23 +6,25 @@ from pathlib import Path
 import pytest
 
 from scaledreamer.errors import TrainingError
+from scaledreamer.model.shelf import find_model
 from scaledreamer.training.config import DistillRun, PriorRun, load_preset
+from scaledreamer.training.priors.props import prior_path
 from scaledreamer.training.recipe import GENERATOR, PRIOR, Stage, run
 
-TINY = Stage("props-triplane", "generator.safetensors", "generator", "props.safetensors")
+TINY = Stage("props-wide", "generator.safetensors", "generator", "props.safetensors")
 SIZES = [
     "generator.width=24", "generator.heads=2", "generator.layers=1", "generator.low_res=2", "generator.upsample=[8]",
     "generator.plane_channels=8", "distill.prompts=1", "distill.corpus.wordings=1", "distill.nodes=12",
     "distill.renderer.samples=8", "distill.preview=['a red mug']", "loop.processes=1", "loop.save_every=2",
-    "loop.steps=2",
+    "loop.steps=2", "distill.embeddings=null",
 ]  # fmt: skip
 
 
-def test_the_generator_s_preset_names_the_prior_that_the_other_stage_makes() -> None:
+def test_the_stages_make_what_the_generator_s_preset_and_the_library_look_for() -> None:
     prior, generator = load_preset(PRIOR.preset, []), load_preset(GENERATOR.preset, [])
     assert isinstance(prior, PriorRun) and isinstance(generator, DistillRun)
-    assert generator.prior.kind == "props"
-    assert generator.prior.path == str(Path("runs") / PRIOR.preset / PRIOR.made)
+    assert generator.prior.kind == "props" and prior_path(generator.prior.path).name == PRIOR.shipped
+    assert find_model(None).name == GENERATOR.shipped
 
 
 @pytest.mark.slow
@@ -42,5 +44,5 @@ def test_a_stage_is_begun_then_resumed_then_left_alone(
 
 @pytest.mark.slow
 def test_a_stage_that_stops_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="props-triplane stopped with code 2; the same command goes on"):
+    with pytest.raises(TrainingError, match="props-wide stopped with code 2; the same command goes on"):
         run(TINY, tmp_path / "run", ["loop.stepz=3"])

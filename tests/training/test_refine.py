@@ -234,10 +234,10 @@ def test_the_strip_grows_by_a_row_a_check_and_thins_out(tmp_path: Path) -> None:
 class TestRecipe:
     def test_a_recipe_is_a_preset_at_its_end(self) -> None:
         overrides = ["refine.optimizer.lr=1e-4", "prior.path=mine"]
-        prior, refined = read_recipe("props-triplane", overrides, steps=20, seed=5)
+        prior, refined = read_recipe("props-wide", overrides, steps=20, seed=5)
         assert prior.path == "mine" and (refined.steps, refined.optimizer.lr, refined.seed) == (20, 1e-4, 5)
         assert (
-            refined.at == load_preset("props-triplane", []).loop.steps
+            refined.at == load_preset("props-wide", []).loop.steps
             and refined.distill.sharpness.at(refined.at, refined.at) == 92
         )
 

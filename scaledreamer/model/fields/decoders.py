@@ -129,12 +129,12 @@ class SummedPlanes(Decoder):
 
     One more hidden layer, then distance (times `gain`, plus |p| - sphere_bias, cut by the ball `ball`) and colour: red,
     green and blue, or the shares that the colours of a palette have. With a small gain a step of an optimiser moves the
-    surface less, and what the layers before have learned is not drowned.
+    surface less, and what the layers before have learned is not drowned. With more contrast parts mix fewer colours.
     """
 
     def __init__(
         self, channels: int, hidden: int, sphere_bias: Bias, ball: float, color: ColorActivation, palette: int = 0,
-        gain: float = 1.0,
+        gain: float = 1.0, contrast: float = 1.0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.hidden = nn.Linear(channels, hidden)
@@ -142,7 +142,7 @@ class SummedPlanes(Decoder):
         nn.init.normal_(self.out.weight, std=0.02)
         nn.init.zeros_(self.out.bias)
         self.sphere_bias, self.ball, self.color = sphere_bias, ball, color
-        self.palette, self.gain = palette, gain
+        self.palette, self.gain, self.contrast = palette, gain, contrast
 
     def heads(
         self, summed: Float[Tensor, "*B C"], points: Float[Tensor, "*#B 3"]
@@ -155,7 +155,7 @@ class SummedPlanes(Decoder):
 
     def shares(self, raw: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"]:
         """Colour, or how much of each colour of the palette."""
-        return torch.softmax(raw, dim=-1) if self.palette else activate_color(raw, self.color)
+        return torch.softmax(self.contrast * raw, dim=-1) if self.palette else activate_color(raw, self.color)
 
     def decode(
         self, readings: Float[Tensor, "B P C N"], points: Float[Tensor, "B N 3"]

@@ -49,6 +49,7 @@ class SummedPlanesForm(Config):
     color: ColorActivation
     palette: NonNegativeInt = 0  # colours
     gain: PositiveFloat = 1.0
+    contrast: PositiveFloat = 1.0
 
 
 AnyDecoderForm = SeparateHeadsForm | SummedPlanesForm
@@ -230,6 +231,7 @@ def decoder_form(decoder: Decoder) -> AnyDecoderForm:
             return SummedPlanesForm(
                 channels=hidden.in_features, hidden=hidden.out_features, sphere_bias=decoder.sphere_bias,
                 ball=decoder.ball, color=decoder.color, palette=decoder.palette, gain=decoder.gain,
+                contrast=decoder.contrast,
             )  # fmt: skip
         case _:
             raise ModelFileError(
@@ -245,7 +247,14 @@ def rebuilt_decoder(form: AnyDecoderForm) -> Decoder:
             decoder = SeparateHeads(form.sdf_sizes, form.rgb_sizes, form.sphere_bias, form.color)
         case SummedPlanesForm():
             decoder = SummedPlanes(
-                form.channels, form.hidden, form.sphere_bias, form.ball, form.color, form.palette, form.gain
+                form.channels,
+                form.hidden,
+                form.sphere_bias,
+                form.ball,
+                form.color,
+                form.palette,
+                form.gain,
+                form.contrast,
             )
         case never:
             assert_never(never)

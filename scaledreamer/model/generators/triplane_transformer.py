@@ -47,6 +47,7 @@ class SummedPlanesConfig(Config):
     hidden: PositiveInt = 32
     ball: PositiveFloat = 1.0  # radius, object units
     gain: PositiveFloat = 1.0  # of the distance that is added to the untrained ball's
+    contrast: PositiveFloat = 1.0  # of the shares of a palette's colours
 
 
 class TriplaneTransformerConfig(Config):
@@ -233,6 +234,6 @@ def build_decoder(config: TriplaneTransformerConfig) -> Decoder:
         case SeparateHeadsConfig(hidden=hidden, hidden_layers=layers):
             inner = [3 * config.plane_channels, *[hidden] * layers]
             return SeparateHeads([*inner, 1], [*inner, 3], config.sphere_bias, config.color)
-        case SummedPlanesConfig(hidden=hidden, ball=ball, gain=gain):
+        case SummedPlanesConfig(hidden=hidden, ball=ball, gain=gain, contrast=contrast):
             channels, palette = config.plane_channels, config.palette
-            return SummedPlanes(channels, hidden, config.sphere_bias, ball, config.color, palette, gain)
+            return SummedPlanes(channels, hidden, config.sphere_bias, ball, config.color, palette, gain, contrast)

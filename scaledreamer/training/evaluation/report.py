@@ -136,21 +136,25 @@ def sheet_cases(chosen: dict[Split, list[Case]]) -> list[Case]:
     return shown
 
 
-def tables(results: dict[str, Any]) -> str:
-    """Markdown for a document: every row of means, then the generator's splits by kind."""
-    splits = results["generator"]
-    numbers = [name for name in splits["seen"]["all"] if name != "cases"]
+def means(results: dict[str, Any]) -> list[list[str]]:
+    """A line for every row and split; the first is the head."""
+    numbers = [name for name in results["generator"]["seen"]["all"] if name != "cases"]
     rows = [["row", "prompts", "cases", *map(in_words, numbers)]]
     for name, summaries in results.items():
         for split, summary in summaries.items():
             mean = summary["all"]
             rows.append([name, split, str(mean["cases"]), *(f"{mean[number]:.3f}" for number in numbers)])
+    return rows
+
+
+def by_kind(splits: dict[str, Any]) -> list[list[str]]:
+    """A line for every kind, its splits beside each other; the first is the head."""
     shown = ("silhouette_iou", "volumetric_iou", "color_error", "shape_r1")
     kinds = [["kind: " + " / ".join(splits), *map(in_words, shown)]]
     for kind in dict.fromkeys(kind for summary in splits.values() for kind in summary["kinds"]):
         found = [summary["kinds"].get(kind) for summary in splits.values()]
         kinds.append([kind, *(" / ".join("-" if row is None else f"{row[n]:.2f}" for row in found) for n in shown)])
-    return table(rows) + "\n" + table(kinds)
+    return kinds
 
 
 def in_words(number: str) -> str:
@@ -158,29 +162,29 @@ def in_words(number: str) -> str:
     return number.replace("_", " ").replace("iou", "IoU").replace("r1", "R@1")
 
 
-def table(rows: list[list[str]]) -> str:
-    """Markdown; the first row is the head."""
+def tables(results: dict[str, Any]) -> str:
+    """Markdown for a document: every row of means, then the generator's splits by kind."""
+    return markdown(means(results)) + "\n" + markdown(by_kind(results["generator"]))
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A table whose head is the first row."""
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]) + "\n"
 
 
 def page(results: dict[str, Any]) -> str:
-    """A page with the tables and the sheet."""
-    rows = []
-    for name, splits in results.items():
-        for split, summary in splits.items():
-            rows.append((f"{name}: {split}", summary["all"]))
-    for kind, values in results["generator"]["seen"]["kinds"].items():
-        rows.append((f"seen {kind}", values))
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in rows[0][1])
-    body = "".join(
-        f"<tr><td>{html.escape(title)}</td>" + "".join(f"<td>{value}</td>" for value in values.values()) + "</tr>"
-        for title, values in rows
-    )
+    """The same tables and the sheet, for a browser."""
+
+    def in_html(rows: list[list[str]]) -> str:
+        lines = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
+        return f"<table><tr>{'</tr><tr>'.join(lines)}</tr></table>"
+
     return (
         "<!doctype html><meta charset=utf-8><title>ScaleDreamer evaluation</title>"
-        "<style>body{font:14px sans-serif;margin:2em}td,th{padding:.2em .6em;text-align:right}"
-        "td:first-child{text-align:left}</style><h1>Props test</h1>"
+        "<style>body{font:14px sans-serif;margin:2em}td{padding:.2em .6em;text-align:right}"
+        "td:first-child{text-align:left}tr:first-child{font-weight:bold}</style><h1>Props test</h1>"
         "<p>The sheet shows answer, answer, truth, truth from two sides.</p>"
-        f"<table><tr><th></th>{head}</tr>{body}</table><img src='contact-sheet.png' alt='answers beside the truth'>"
+        f"{in_html(means(results))}{in_html(by_kind(results['generator']))}"
+        "<img src='contact-sheet.png' alt='answers beside the truth'>"
     )

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scaledreamer.errors import ModelFileError
 from scaledreamer.model import checkpoint
 from scaledreamer.model.cameras import Camera
 from scaledreamer.model.shelf import read_header
@@ -91,8 +92,12 @@ def save_prior(network: MultiViewUViT, path: Path, card: dict[str, Any]) -> None
 
 
 def prior_path(name: str) -> Path:
-    """The prior that ships, or a file."""
+    """The prior that ships, or a file. Raises ModelFileError where there is none."""
     if name != "shipped":
+        if not Path(name).is_file():
+            raise ModelFileError(
+                f"no prior at {name!r}; train it (scaledreamer-train props-prior) or set prior.path=shipped"
+            )
         return Path(name)
     return Path(str(resources.files("scaledreamer"))) / "weights" / "props-prior.safetensors"
 
