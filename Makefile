@@ -78,8 +78,7 @@ bench: $(VENV)/.ready ## every benchmark in benchmarks/, one after the other
 	set -e; for script in benchmarks/*.py; do [ -e "$$script" ] || continue; echo "== $$script"; $(BIN)/python "$$script"; done
 
 default-model: $(VENV)/.ready ## train the default model anew into runs/ (many hours; stopped, it goes on), score and picture it
-	$(ONE_THREAD) $(BIN)/python -m scaledreamer.training.recipe --weights runs/default-model $(ARGS)
-	$(BIN)/scaledreamer evaluate runs/default-model/props.safetensors -o runs/default-model/evaluation
+	$(ONE_THREAD) $(BIN)/python -m scaledreamer.training.recipe --out runs/default-model $(ARGS)
 	$(BIN)/scaledreamer gallery --model runs/default-model/props.safetensors -o runs/default-model/gallery.png
 
 wheel: $(VENV)/.ready ## dist/*.whl and dist/*.tar.gz

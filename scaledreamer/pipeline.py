@@ -66,7 +66,7 @@ class TextTo3D:
         if self.familiarity and not (found := self.familiarity.of(prompt)).known:
             said.append(
                 f"the model {self.model_id} may not know what {prompt!r} asks for (confidence {found.confidence:.2f}); "
-                f"the nearest that it knows is 'a {found.nearest}'"
+                f"the nearest that it knows is {found.nearest!r}"
             )
         return said
 

@@ -95,7 +95,7 @@ def test_a_model_with_a_vocabulary_says_what_it_does_not_know(tmp_path: Path) ->
     assert pipe.warnings("a keg made of wood, painted blue") == []
     (told,) = pipe.asset("a quarterly tax filing", AssetSettings(resolution=32, lods=0, texture=0)).report.warnings
     assert re.search(r"props may not know what 'a quarterly tax filing' asks for \(confidence 0\.\d\d\)", told)
-    assert "nearest that it knows is 'a " in told
+    assert "nearest that it knows is '" in told
 
 
 def test_a_field_without_a_surface_is_an_error(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from scaledreamer.errors import TrainingError
-from scaledreamer.model.shelf import find_model
+from scaledreamer.model.shelf import find_model, read_header
 from scaledreamer.training.config import DistillRun, PriorRun, load_preset
 from scaledreamer.training.priors.props import prior_path
-from scaledreamer.training.recipe import GENERATOR, PRIOR, Stage, run
+from scaledreamer.training.recipe import GENERATOR, PRIOR, Stage, run, with_card
 
 TINY = Stage("props-wide", "generator.safetensors", "generator", "props.safetensors")
 SIZES = [
@@ -25,6 +27,16 @@ def test_the_stages_make_what_the_generator_s_preset_and_the_library_look_for() 
     assert isinstance(prior, PriorRun) and isinstance(generator, DistillRun)
     assert generator.prior.kind == "props" and prior_path(generator.prior.path).name == PRIOR.shipped
     assert find_model(None).name == GENERATOR.shipped
+
+
+def test_a_card_says_more_and_the_model_stays_what_it_was(tmp_path: Path) -> None:
+    made, out = find_model(None), tmp_path / "props.safetensors"
+    with_card(made, GENERATOR, out, metrics={"seen": {"silhouette_iou": 0.5}})
+    before, after = read_header(made, "generator"), read_header(out, "generator")
+    assert after["card"]["metrics"]["seen"]["silhouette_iou"] == 0.5 and after["card"]["limits"] == GENERATOR.limits
+    assert after["config"] == before["config"] and after["card"]["steps"] == before["card"]["steps"]
+    old, new = load_file(made), load_file(out)
+    assert old.keys() == new.keys() and all(torch.equal(old[name], new[name]) for name in old)
 
 
 @pytest.mark.slow
