@@ -38,6 +38,7 @@ class Stage:
     limits: str = ""
 
 
+CONTRAST = 4.0  # of the shipped generator's colours, twice what training has: where borders vary, distillation hedges
 PRIOR = Stage(
     "props-wide-prior", "props-prior.safetensors", "props-prior", "props-prior.safetensors",
     data="our own procedural props: 35 kinds in four sizes and twelve colours, materials and second colours, random "
@@ -74,9 +75,11 @@ def run(stage: Stage, folder: Path, overrides: Sequence[str] = ()) -> Path:
 
 
 def with_card(made: Path, stage: Stage, out: Path, **facts: Any) -> None:
-    """Write a stage's file with more on its card."""
+    """Write a stage's file with more on its card, a generator's with the contrast that ships."""
     header = read_header(made, stage.kind)
     header["card"] |= {"data": stage.data, "limits": stage.limits, **facts}
+    if stage.kind == "generator":
+        header["config"]["decoder"]["contrast"] = CONTRAST
     checkpoint.write(out, stage.kind, checkpoint.read_tensors(made), header)
     print(f"wrote {out}")
 

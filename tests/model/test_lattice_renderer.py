@@ -64,6 +64,15 @@ def test_a_small_ball_looks_as_large_on_a_coarse_lattice_as_on_a_fine_one() -> N
     assert area(24) == pytest.approx(area(96), rel=0.01)
 
 
+def test_a_dilated_ball_looks_like_a_larger_one_and_its_nodes_tell_the_true_distance() -> None:
+    plain, dilated = LatticeConfig(nodes=24), LatticeConfig(nodes=24, dilation=0.03)
+    larger = render(Ball(0.53), turntable(4), None, 32, plain)
+    drawn = render(Ball(0.5), turntable(4), None, 32, dilated)
+    assert torch.allclose(drawn.opacity, larger.opacity, atol=1e-4)
+    assert drawn.samples is not None and larger.samples is not None
+    assert torch.allclose(drawn.samples.sdf, larger.samples.sdf + 0.03, atol=1e-5)
+
+
 def test_a_prefiltered_quadratic_is_read_right_on_average_and_a_plain_one_too_large() -> None:
     nodes = (torch.arange(16) + 0.5) / 8 - 1
     x, y, z = torch.meshgrid(nodes, nodes, nodes, indexing="ij")

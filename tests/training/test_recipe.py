@@ -11,7 +11,7 @@ from scaledreamer.errors import TrainingError
 from scaledreamer.model.shelf import find_model, read_header
 from scaledreamer.training.config import DistillRun, PriorRun, load_preset
 from scaledreamer.training.priors.props import prior_path
-from scaledreamer.training.recipe import GENERATOR, PRIOR, Stage, run, with_card
+from scaledreamer.training.recipe import CONTRAST, GENERATOR, PRIOR, Stage, run, with_card
 
 TINY = Stage("props-wide", "generator.safetensors", "generator", "props.safetensors")
 SIZES = [
@@ -34,6 +34,8 @@ def test_a_card_says_more_and_the_model_stays_what_it_was(tmp_path: Path) -> Non
     with_card(made, GENERATOR, out, metrics={"seen": {"silhouette_iou": 0.5}})
     before, after = read_header(made, "generator"), read_header(out, "generator")
     assert after["card"]["metrics"]["seen"]["silhouette_iou"] == 0.5 and after["card"]["limits"] == GENERATOR.limits
+    assert after["config"]["decoder"].pop("contrast") == CONTRAST
+    before["config"]["decoder"].pop("contrast", None)
     assert after["config"] == before["config"] and after["card"]["steps"] == before["card"]["steps"]
     old, new = load_file(made), load_file(out)
     assert old.keys() == new.keys() and all(torch.equal(old[name], new[name]) for name in old)

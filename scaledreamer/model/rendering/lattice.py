@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from pydantic import Field as Limits
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -35,6 +35,7 @@ class LatticeConfig(Config):
     sharpness: PositiveFloat = 30.0  # VolSDF's 1/beta, or the slope of the unbiased opacity
     opacity: Literal["unbiased", "exponential"] = "unbiased"
     shaded: bool = True  # light the surface as the props world does
+    dilation: NonNegativeFloat = 0.0  # surfaces are drawn so much further out: what lattice and samples lose of a shape
 
 
 def render_lattice(
@@ -116,7 +117,8 @@ def lattice_volume(
     if config.shaded:
         brightness = shade(F.normalize(gradient, dim=-1, eps=FLAT))
         rgb = rgb * rearrange(brightness, "B X Y Z 1 -> B 1 X Y Z")
-    return torch.cat([prefiltered(sdf)[:, None], rgb], dim=1), LatticeSamples(sdf, gradient, offset)
+    drawn = prefiltered(sdf) - config.dilation
+    return torch.cat([drawn[:, None], rgb], dim=1), LatticeSamples(sdf, gradient, offset)
 
 
 def prefiltered(values: Float[Tensor, "B X Y Z"]) -> Float[Tensor, "B X Y Z"]:
