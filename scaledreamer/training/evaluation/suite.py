@@ -116,7 +116,7 @@ def color_found(found: Measured, prop: Prop, world: World) -> float:
     """1 where, of all main colours on the true shape, the one that was asked for fits best."""
     if len(found.points) == 0:
         return 0.0
-    true = true_measures(prop)
+    true = true_measures(replace(prop, material="any"))  # a material would leave no paint as it is
     own = paints(prop)[0].numpy()
     main = np.abs(true.colors - own).max(1) < 1e-3
     distance, _ = cKDTree(true.points[main]).query(found.points)
