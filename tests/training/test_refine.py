@@ -238,7 +238,7 @@ class TestRecipe:
         assert prior.path == "mine" and (refined.steps, refined.optimizer.lr, refined.seed) == (20, 1e-4, 5)
         assert (
             refined.at == load_preset("props-wide", []).loop.steps
-            and refined.distill.sharpness.at(refined.at, refined.at) == 92
+            and refined.distill.sharpness.at(refined.at, refined.at) == 140
         )
 
     @pytest.mark.parametrize(

@@ -103,5 +103,5 @@ def test_the_command_writes_curves_and_numbers(tmp_path: Path, capsys: pytest.Ca
     with Image.open(out / "prior-error.png") as picture:
         assert picture.width >= 600
     assert "true pictures   frozen" in capsys.readouterr().out
-    with pytest.raises(ModelFileError, match="no model file"):
+    with pytest.raises(ModelFileError, match="no prior at"):
         evaluate_prior(str(tmp_path / "nothing.safetensors"), model, out)
