@@ -9,12 +9,15 @@ do, and the evaluation that the numbers are from.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from scaledreamer.errors import TrainingError
 from scaledreamer.model import checkpoint
@@ -97,13 +100,14 @@ def main() -> None:
     generator = run(GENERATOR, options.runs / GENERATOR.preset, [*options.overrides, taught_by])
     options.out.mkdir(parents=True, exist_ok=True)
     with_card(prior, PRIOR, options.out / PRIOR.shipped)
-    world = world_of(read_header(generator, GENERATOR.kind)["card"])
-    found = evaluate(
-        load_generator(generator), options.out / "evaluation", options.limit, references=False, world=world
-    )
+    shipped = options.out / GENERATOR.shipped
+    with_card(generator, GENERATOR, shipped)
+    world = world_of(read_header(shipped, GENERATOR.kind)["card"])
+    torch.set_num_threads(os.cpu_count() or 1)  # so many prompts beside each other
+    found = evaluate(load_generator(shipped), options.out / "evaluation", options.limit, references=False, world=world)
     reached = {split: summary["all"] for split, summary in found["generator"].items()}
     print(json.dumps(reached))
-    with_card(generator, GENERATOR, options.out / GENERATOR.shipped, metrics=reached)
+    with_card(generator, GENERATOR, shipped, metrics=reached)
 
 
 if __name__ == "__main__":
