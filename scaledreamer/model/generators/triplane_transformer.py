@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field as Limits
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from scaledreamer.config import Config
 from scaledreamer.model.fields.base import Field
@@ -63,6 +64,7 @@ class TriplaneTransformerConfig(Config):
     low_res: PositiveInt = 32  # tokens along a plane's side
     plane_channels: PositiveInt = 32
     upsample: tuple[PositiveInt, ...] = ()  # channels of stride-2 steps before the last one; official: none
+    antialias: bool = False  # blur the unfolded planes by [1 2 1] / 4 along both sides
     film: bool = False  # let the pooled prompt scale and shift the plane tokens
     patterns: NonNegativeInt = 0  # over the plane tokens, mixed as the pooled prompt says and added to them
     identity_start: bool = False  # tokens of unit variance, blocks that add nothing yet: places are told apart at once
@@ -225,7 +227,19 @@ class TriplaneTransformer(Generator):
             tokens = block(tokens, context, text.mask)
         planes = rearrange(self.norm(tokens), "B (P H W) D -> (B P) D H W", P=3, H=self.config.low_res)
         unfolded: Tensor = self.upsample(planes)
+        if self.config.antialias:
+            unfolded = blurred(unfolded)
         return rearrange(unfolded, "(B P) C H W -> B P C H W", P=3)
+
+
+def blurred(planes: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+    """Each plane by [1 2 1] / 4 along both sides: two means of 2 x 2 texels, with the border repeated.
+
+    Stride-2 steps unfold every texel for itself, which shows as ripples at their pitch (Odena et al., "Deconvolution
+    and Checkerboard Artifacts", Distill 2016). The least blur that takes the finest of them out.
+    """
+    bordered = F.pad(planes, (1, 1, 1, 1), mode="replicate")
+    return F.avg_pool2d(F.avg_pool2d(bordered, 2, stride=1), 2, stride=1)
 
 
 def build_decoder(config: TriplaneTransformerConfig) -> Decoder:
