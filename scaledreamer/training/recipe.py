@@ -1,4 +1,4 @@
-"""The default model from nothing but this source: its prior, then the generator that the prior teaches.
+"""The default model from nothing but this source: its prior, the generator that the prior teaches, and its last stage.
 
     python -m scaledreamer.training.recipe --out runs/default-model       # hours a stage are printed
 
@@ -49,8 +49,9 @@ PRIOR = Stage(
     limits="knows nothing but these props, in pictures of 64 x 64 from four sides 90 degrees apart, elevation -10 to "
     "60 degrees, distance 3, field of view 40 degrees",
 )  # fmt: skip
+SHAPES = Stage("props-wide", "generator.safetensors", "generator", "props.safetensors")
 GENERATOR = Stage(
-    "props-wide", "generator.safetensors", "generator", "props.safetensors",
+    "props-wide-smooth", "generator.safetensors", "generator", "props.safetensors",
     data="prompts of the same props, 16 wordings each, nothing held out among them; no shape and no picture reaches "
     "the generator, which learns from the prior alone",
     limits="makes the things that `vocabulary` names and answers others with a warning; one thing a prompt; parts "
@@ -88,16 +89,18 @@ def with_card(made: Path, stage: Stage, out: Path, **facts: Any) -> None:
 
 
 def main() -> None:
-    """Both stages, what the generator reaches, and both files as the default model."""
+    """All stages, what the generator reaches, and both files as the default model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs' folders are")
     parser.add_argument("--out", type=Path, default=Path("runs/default-model"), help="folder for what is made")
     parser.add_argument("--limit", type=int, help="evaluated prompts of each split; all if left out")
-    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="a.b=value", help="for both")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="a.b=value", help="for all")
     options = parser.parse_args()
     prior = run(PRIOR, options.runs / PRIOR.preset, options.overrides)
     taught_by = f"prior.path={prior}"
-    generator = run(GENERATOR, options.runs / GENERATOR.preset, [*options.overrides, taught_by])
+    shapes = run(SHAPES, options.runs / SHAPES.preset, [*options.overrides, taught_by])
+    begun_from = f"loop.start={shapes}"
+    generator = run(GENERATOR, options.runs / GENERATOR.preset, [*options.overrides, taught_by, begun_from])
     options.out.mkdir(parents=True, exist_ok=True)
     with_card(prior, PRIOR, options.out / PRIOR.shipped)
     shipped = options.out / GENERATOR.shipped

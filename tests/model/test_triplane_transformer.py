@@ -6,7 +6,7 @@ from einops import rearrange
 from torch import Tensor
 
 from scaledreamer.model.generators import TriplaneTransformer, TriplaneTransformerConfig
-from scaledreamer.model.generators.triplane_transformer import GlobalBlock, LocalBlock, SummedPlanesConfig
+from scaledreamer.model.generators.triplane_transformer import GlobalBlock, LocalBlock, SummedPlanesConfig, blurred
 from scaledreamer.model.text import TextEmbedding
 
 SMALL = TriplaneTransformerConfig(
@@ -62,3 +62,22 @@ def test_film_makes_the_prompt_matter_before_any_block_does() -> None:
     assert not torch.allclose(with_film[0], with_film[1], atol=1e-3)
     assert torch.equal(without[0], without[1])
     assert with_film.shape == (2, 3, 4, 16, 16) and SMALL.high_res == 16
+
+
+def test_a_blur_spreads_a_texel_and_keeps_what_is_even_or_straight() -> None:
+    one = torch.zeros(1, 1, 7, 7)
+    one[..., 3, 3] = 16
+    spread = torch.tensor([1.0, 2.0, 1.0])
+    assert torch.equal(blurred(one)[0, 0, 2:5, 2:5], spread[:, None] * spread), "[1 2 1] / 4 along both sides"
+    assert float(blurred(one).sum()) == 16
+    assert torch.equal(blurred(torch.full((1, 2, 5, 5), 0.3)), torch.full((1, 2, 5, 5), 0.3)), "also at the border"
+    ramp = torch.arange(6.0).expand(1, 1, 6, 6)
+    torch.testing.assert_close(blurred(ramp)[..., 1:-1], ramp[..., 1:-1])
+    checkers = (torch.arange(6) % 2).float().expand(1, 1, 6, 6)
+    torch.testing.assert_close(blurred(checkers)[..., 1:-1], torch.full((1, 1, 6, 4), 0.5))
+
+
+def test_antialiased_planes_are_the_blurred_ones() -> None:
+    with torch.no_grad():
+        plain, smooth = build().planes(text()), build(antialias=True).planes(text())
+    torch.testing.assert_close(smooth, blurred(plain.flatten(0, 1)).view_as(plain))

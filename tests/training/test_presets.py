@@ -37,7 +37,7 @@ def published(name: str, *overrides: str) -> DistillRun:
 
 
 @pytest.mark.parametrize(
-    ("model", "ceiling"), [("props-triplane", "props-ceiling"), ("props-wide", "props-wide-ceiling")]
+    ("model", "ceiling"), [("props-triplane", "props-ceiling"), ("props-wide-smooth", "props-wide-ceiling")]
 )
 def test_a_ceiling_is_the_same_generator_fitted_to_the_same_world(model: str, ceiling: str) -> None:
     distilled, fitted = published(model), load_preset(ceiling, [])
