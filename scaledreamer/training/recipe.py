@@ -29,14 +29,14 @@ from scaledreamer.training.evaluation.report import evaluate, world_of
 
 @dataclass(frozen=True)
 class Stage:
-    """One preset, the file that its run ends with, what that is called among the shipped weights, and what its card
-    says beside what the run knows of itself.
+    """One preset, the file that its run ends with, what that is called among the shipped weights (if it ships), and
+    what its card says beside what the run knows of itself.
     """
 
     preset: str
     made: str
     kind: str
-    shipped: str
+    shipped: str = ""
     data: str = ""
     limits: str = ""
 
@@ -49,7 +49,7 @@ PRIOR = Stage(
     limits="knows nothing but these props, in pictures of 64 x 64 from four sides 90 degrees apart, elevation -10 to "
     "60 degrees, distance 3, field of view 40 degrees",
 )  # fmt: skip
-SHAPES = Stage("props-wide", "generator.safetensors", "generator", "props.safetensors")
+SHAPES = Stage("props-wide", "generator.safetensors", "generator")
 GENERATOR = Stage(
     "props-wide-smooth", "generator.safetensors", "generator", "props.safetensors",
     data="prompts of the same props, 16 wordings each, nothing held out among them; no shape and no picture reaches "
@@ -104,13 +104,15 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     with_card(prior, PRIOR, options.out / PRIOR.shipped)
     shipped = options.out / GENERATOR.shipped
-    with_card(generator, GENERATOR, shipped)
+    earlier = read_header(shapes, SHAPES.kind)["card"]
+    before = {key: earlier[key] for key in ("command", "steps", "wall_hours", "core_hours")}
+    with_card(generator, GENERATOR, shipped, begun_from=before)
     world = world_of(read_header(shipped, GENERATOR.kind)["card"])
     torch.set_num_threads(os.cpu_count() or 1)  # so many prompts beside each other
     found = evaluate(load_generator(shipped), options.out / "evaluation", options.limit, references=False, world=world)
     reached = {split: summary["all"] for split, summary in found["generator"].items()}
     print(json.dumps(reached))
-    with_card(generator, GENERATOR, shipped, metrics=reached)
+    with_card(generator, GENERATOR, shipped, begun_from=before, metrics=reached)
 
 
 if __name__ == "__main__":
