@@ -1,5 +1,7 @@
 """Pictures of many answers: the grid, and the commands that fill it from the default model."""
 
+import re
+import shlex
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from scaledreamer.export.gallery import GROUND, broken, gallery
 from scaledreamer.model.library import save_generator
 from tests.commands import scaledreamer
 from tests.test_pipeline import tiny
+
+ROOT = Path(__file__).parents[1]
 
 
 def square(color: str) -> Image.Image:
@@ -47,6 +51,20 @@ def test_gallery_shows_given_prompts_and_otherwise_those_of_the_models_card(tmp_
     assert given.code == 0 and read(tmp_path / "two.png").shape[1] == 64
     ended = scaledreamer("gallery", "-o", tmp_path / "all.png", "--columns", 8, *small)
     assert ended.code == 0 and read(tmp_path / "all.png").shape[1] == 8 * 32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gallery.png", "blend.png"])
+def test_the_documents_command_draws_the_committed_picture(tmp_path: Path, name: str) -> None:
+    committed = f"docs/evidence/{name}"
+    told = re.findall(rf"^scaledreamer (.*{committed}.*)$", (ROOT / "docs/default-model.md").read_text(), re.M)
+    assert len(told) == 1
+    arguments = [tmp_path / name if word == committed else word for word in shlex.split(told[0])]
+    assert scaledreamer(*arguments).code == 0
+    drawn, wanted = read(tmp_path / name), read(ROOT / committed)
+    assert drawn.shape == wanted.shape
+    away = np.abs(drawn - wanted).max(axis=2)
+    assert (away > 2).mean() < 0.001, "another machine's rounding may move an edge by a pixel, here and there"
 
 
 def test_blend_is_a_strip_whose_ends_are_the_prompts(tmp_path: Path) -> None:
