@@ -1,7 +1,7 @@
 """Quality against the size of the corpus: one architecture, equal steps, 80 to 100,000 prompts, three losses.
 
-    python benchmarks/scale.py --search --steps 400     # each loss at several guidances, 1,000 prompts
-    python benchmarks/scale.py --steps 1500             # each at its best, every corpus; a table and a plot
+    python benchmarks/scale.py --search --steps 300     # each loss at several guidances, 1,000 prompts
+    python benchmarks/scale.py --steps 1000             # each at its best, every corpus; a table and a plot
 
 Runs of one process and four prompts a step with the prior of props-wide, pictures of 32 x 32, as many beside each other
 as `--jobs` says. A run that is finished is not made again; an interrupted one is resumed. A corpus begins with the
@@ -49,7 +49,7 @@ SEARCH: dict[str, list[str]] = {
     "vsd 2": of_kind("vsd", 2.0),
     "vsd 5": of_kind("vsd", 5.0),
 }
-BEST = ("asd annealed", "sds 1", "vsd 1")  # of each loss the best of the search by silhouette IoU of seen and pairs
+BEST = ("asd 2", "sds 2", "vsd 2")  # of each loss the best of the search by silhouette IoU of seen and pairs
 
 
 def common_cases() -> list[Case]:
@@ -109,7 +109,7 @@ def main() -> None:
     """Run what is asked for and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--search", action="store_true", help="each loss at several guidances, 1,000 prompts")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=2, help="runs beside each other")
     parser.add_argument("--limit", type=int, default=40, help="evaluated prompts of each set")
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="for every run")

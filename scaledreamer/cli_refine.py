@@ -36,10 +36,10 @@ RECIPE_GROUPS = ("prior.", "distill.", "refine.")
 def refine(
     prompt: PromptArgument,
     out: OutOption,
-    steps: Annotated[int | None, typer.Option(min=1, help="at most so many; 800 if left out")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="at most so many; 150 if left out")] = None,
     recipe: Annotated[
         str, typer.Option(help="the training preset whose prior and steps to take, as they are at its end")
-    ] = "props-wide",
+    ] = "props-refine",
     start: Annotated[Path | None, typer.Option(help="go on from a field that --keep wrote")] = None,
     keep: Annotated[Path | None, typer.Option(help="also write the field, a .safetensors file")] = None,
     previews: Annotated[

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float
 from pydantic import Field as Limits
-from pydantic import PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
+from torch import Tensor
 
 from scaledreamer.config import Config
 from scaledreamer.errors import ConfigError
@@ -29,6 +32,7 @@ from scaledreamer.training.step import DistillConfig, lesson
 
 Ended = Literal["steps", "patience", "not-finite"]  # all were taken; no check was better; the loss was not finite
 MAX_BAD_STEPS = 10  # in a row that are not finite
+DRAWN, HELD = 1 << 17, 1 << 13  # points of the box, and those of them closest to the surface, whose colours are held
 
 
 class RefineConfig(Config):
@@ -36,10 +40,11 @@ class RefineConfig(Config):
 
     distill: DistillConfig  # what a step is; its corpus, prompts and preview are not used
     at: PositiveInt = 1  # the step of a run of as many, at which the schedules of `distill` are read: its end
-    steps: PositiveInt = 800
-    optimizer: OptimizerConfig = AdamConfig(lr=5e-3)
+    steps: PositiveInt = 150
+    optimizer: OptimizerConfig = AdamConfig(lr=3e-3)
     lr_scale: Scheduled = Schedule(knots=((0, 0.1), (0.05, 1), (1, 0.05)))
     ema: Annotated[float, Limits(ge=0, lt=1)] = 0.98
+    hold_colors: NonNegativeFloat = 4e3  # weight of their mean absolute change beside the loss; 0: the prior decides
     judge: JudgeConfig = JudgeConfig()
     check_every: PositiveInt = 50
     patience: PositiveInt = 5  # checks without a better one that end it
@@ -124,6 +129,8 @@ class Work:
         self.background = behind(config.distill).to(field.device)
         self.uncond, self.vsd = prior.embed([prior.negative_prompt]), build_vsd(config.distill.loss, prior)
         self.optimizer = build_optimizer(config.optimizer, [{"params": self.tensors}])
+        self.skin = near_surface(field)
+        self.colors = field[0].query(self.skin).rgb.detach()
         self.bad = 0  # steps in a row that were not finite
 
     def score(self, field: Field) -> float:
@@ -141,6 +148,8 @@ class Work:
             self.own, self.background, [self.prompt], config.distill, self.prior, self.uncond,
             (config.at, config.at), rng, Rank(), self.vsd,
         )  # fmt: skip
+        if config.hold_colors:
+            loss = loss + config.hold_colors * F.l1_loss(self.own.query(self.skin).rgb, self.colors)
         gradients = torch.autograd.grad(loss, self.tensors, allow_unused=True)  # what prompts share gets none
         known = [gradient for gradient in gradients if gradient is not None]
         if not all(bool(value.isfinite().all()) for value in (loss, *known)):
@@ -156,6 +165,15 @@ class Work:
         with torch.no_grad():
             torch._foreach_lerp_(self.averages, self.tensors, 1 - decay)
         return True
+
+
+def near_surface(field: Field) -> Float[Tensor, "1 N 3"]:
+    """Evenly drawn points of the box that are closest to the surface of scene 0, always the same ones."""
+    rng = torch.Generator().manual_seed(0)
+    points = (2 * torch.rand(1, DRAWN, 3, generator=rng) - 1).to(field.device) * field.bound
+    with torch.no_grad():
+        closest = field[0].query(points).sdf[0, :, 0].abs().topk(HELD, largest=False).indices
+    return points[:, closest]
 
 
 def behind(config: DistillConfig) -> Background:

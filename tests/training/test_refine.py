@@ -206,9 +206,30 @@ def test_the_score_is_how_far_the_pictures_are_from_what_the_prior_believes(leve
 
 def test_distillation_brings_the_score_down_and_the_field_towards_the_belief() -> None:
     adam = {"kind": "adam", "lr": 0.05}
-    longer = config(distill={**STEP, "views": {"views": 1}}, steps=120, check_every=60, ema=0.5, optimizer=adam)
+    longer = config(
+        distill={**STEP, "views": {"views": 1}}, steps=120, check_every=60, ema=0.5, optimizer=adam, hold_colors=0
+    )
     refined = refine(field(), "a mug", Believes(0.0), longer)
     assert refined.best.step > 0 and refined.best.score < 0.95 * refined.checks[0].score
+
+
+@pytest.mark.parametrize("kind", ["triplane", "painted and stretched", "voxel", "hash-grid"])
+def test_the_colours_on_the_surface_stay_while_the_shape_moves(kind: str) -> None:
+    before = field(kind)
+    skin = refining.near_surface(before)
+    near, far = (before[0].query(points).sdf.abs() for points in (skin, 2 * torch.rand(1, 4096, 3) - 1))
+    assert near.max() <= far.median()
+    moved = {}
+    for held in (0.0, 1e7):
+        settings = config(
+            distill={**STEP, "views": {"views": 1}}, optimizer={"kind": "adam", "lr": 0.05}, steps=60, hold_colors=held
+        )
+        work = refining.Work(before, "a mug", Believes(0.0), settings)
+        for step in range(1, 61):
+            assert work.advance(step)
+        now, then = work.own.query(skin), before[0].query(skin)
+        moved[held] = [float((a - b).detach().square().mean()) for a, b in ((now.rgb, then.rgb), (now.sdf, then.sdf))]
+    assert moved[1e7][0] < 0.25 * moved[0.0][0] and moved[1e7][1] > 0
 
 
 @pytest.mark.parametrize("views", [1, 2, 6])
@@ -234,11 +255,11 @@ def test_the_strip_grows_by_a_row_a_check_and_thins_out(tmp_path: Path) -> None:
 class TestRecipe:
     def test_a_recipe_is_a_preset_at_its_end(self) -> None:
         overrides = ["refine.optimizer.lr=1e-4", "prior.path=mine"]
-        prior, refined = read_recipe("props-wide", overrides, steps=20, seed=5)
+        prior, refined = read_recipe("props-refine", overrides, steps=20, seed=5)
         assert prior.path == "mine" and (refined.steps, refined.optimizer.lr, refined.seed) == (20, 1e-4, 5)
         assert (
-            refined.at == load_preset("props-wide", []).loop.steps
-            and refined.distill.sharpness.at(refined.at, refined.at) == 140
+            refined.at == load_preset("props-refine", []).loop.steps
+            and refined.distill.sharpness.at(refined.at, refined.at) == 300
         )
 
     @pytest.mark.parametrize(
