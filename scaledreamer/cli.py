@@ -181,7 +181,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(help="at most this many prompts of each split")] = None,
     references: Annotated[bool, typer.Option(help="also score the reference rows")] = True,
     ceiling: Annotated[
-        str | None, typer.Option(help="also score this generator, fitted to true pictures (preset props-ceiling)")
+        str | None, typer.Option(help="also score this generator, fitted to true pictures (preset props-wide-ceiling)")
     ] = None,
     text_encoder: TextEncoderOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the metrics as JSON")] = False,

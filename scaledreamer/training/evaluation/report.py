@@ -76,7 +76,7 @@ def evaluate(
 
     `encoder` is the one that the generators read, MiniLM unless given. `limit` takes evenly spread cases of each split.
     The references are the truth with random proportions and the truth of the nearest seen prompt; and `ceiling`, the
-    same network fitted to true pictures (preset props-ceiling).
+    same network fitted to true pictures (preset props-wide-ceiling).
     """
     encoder = encoder or MiniLM()
     answers = answers_of(generator, encoder)
