@@ -11,6 +11,8 @@ smaller one: the first 80 prompts are in all of them. OUT gets search.md, or sca
 import argparse
 import itertools
 import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -133,8 +135,9 @@ def main() -> None:
         for title, (name, size) in chosen.items()
     }
     train_all("props-wide", asked, options.jobs)
-    torch.set_num_threads(options.jobs)
-    rows = {title: scores(folder, options.limit) for title, folder in folders.items()}
+    with ProcessPoolExecutor(options.jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        found = pool.map(scores, folders.values(), [options.limit] * len(folders))
+        rows = dict(zip(folders, found, strict=True))
     (options.out / ("search.md" if options.search else "scale.md")).write_text(table(rows))
     print(table(rows))
     if not options.search:

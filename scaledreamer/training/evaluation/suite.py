@@ -113,18 +113,19 @@ def views_found(found: Measured, prop: Prop, world: World) -> float:
 
 
 def color_found(found: Measured, prop: Prop, world: World) -> float:
-    """1 where, of all main colours on the true shape, the one that was asked for fits best."""
+    """1 where, of all main colours on the true shape in its material, the one that was asked for fits best."""
     if len(found.points) == 0:
         return 0.0
-    true = true_measures(replace(prop, material="any"))  # a material would leave no paint as it is
-    own = paints(prop)[0].numpy()
-    main = np.abs(true.colors - own).max(1) < 1e-3
-    distance, _ = cKDTree(true.points[main]).query(found.points)
+    plain = true_measures(
+        replace(prop, material="any")
+    )  # where the main colour is: a material leaves no paint as it is
+    main = np.abs(plain.colors - paints(prop)[0].numpy()).max(1) < 1e-3
+    distance, nearest = cKDTree(plain.points[main]).query(found.points)
+    near = distance < 0.1
     errors = {}
     for color in world.colors:
-        wanted = np.broadcast_to(paints(replace(prop, color=color))[0].numpy(), (len(found.points), 3))
-        kept = distance < 0.1
-        errors[color] = color_error((found.colors[kept], wanted[kept], distance[kept])) if kept.any() else 1.0
+        wanted = true_measures(replace(prop, color=color)).colors[main][nearest[near]]
+        errors[color] = color_error((found.colors[near], wanted, distance[near])) if near.any() else 1.0
     return float(min(errors, key=lambda color: errors[color]) == prop.color)
 
 

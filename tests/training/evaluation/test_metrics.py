@@ -1,5 +1,7 @@
 """Metrics with known answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,7 @@ from scaledreamer.training.evaluation.suite import (
 )
 from scaledreamer.training.props.grammar import canonical
 from scaledreamer.training.props.shapes import truth
+from scaledreamer.training.props.words import MATERIALS
 from scaledreamer.training.props.world import FIRST, WIDE, Prop, World
 
 
@@ -60,6 +63,14 @@ def test_a_wrong_colour_is_measured_and_retrieved_as_wrong() -> None:
     assert row["volumetric_iou"] == 1
     assert 0.15 < row["color_error"] < 0.5
     assert nearest_shape(found, FIRST) == ("mug", "plain") and color_found(found, asked, FIRST) == 0
+
+
+@pytest.mark.parametrize("material", MATERIALS)
+@pytest.mark.parametrize("second", [None, "white"])
+def test_a_colour_is_known_in_every_material(material: str, second: str | None) -> None:
+    asked = Prop("barrel", "purple", second=second, material=material)
+    assert color_found(true_measures(asked), asked, WIDE) == 1
+    assert color_found(true_measures(replace(asked, color="green")), asked, WIDE) == 0
 
 
 def test_a_wrong_size_is_retrieved_as_wrong() -> None:
