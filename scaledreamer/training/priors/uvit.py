@@ -35,6 +35,7 @@ class UViTConfig(Config):
     depth: Count = 4
     heads: Count = 3
     text_width: Count = 384
+    noise_skip: bool = False  # add alpha sigma x_t to the answer: the noise in v need not pass through the network
 
     @property
     def patches(self) -> int:
@@ -163,7 +164,16 @@ class MultiViewUViT(nn.Module):
         coarse = rearrange(self.norm(tokens), "B V (h w) D -> (B V) D h w", h=side)
         fine = self.join(torch.cat([self.unpatch(coarse.contiguous(memory_format=torch.channels_last)), fine], 1))
         v = F.pixel_shuffle(self.head(F.silu(self.up(fine, flat))), self.config.fold)
-        return rearrange(v, "(B V) C H W -> B V C H W", V=views)
+        answer = rearrange(v, "(B V) C H W -> B V C H W", V=views)
+        return answer + skipped(t) * x_t if self.config.noise_skip else answer
+
+
+def skipped(t: Float[Tensor, "B V"]) -> Float[Tensor, "B V 1 1 1"]:
+    """alpha sigma of the cosine schedule. Less alpha sigma x_t, v = alpha eps - sigma x_0 is alpha^3 eps - sigma
+    (1 + alpha^2) x_0: at late times only x_0 is left to say (preconditioning, after EDM, arXiv:2206.00364, section 5).
+    """
+    angle = math.pi / 2 * t
+    return (angle.cos() * angle.sin())[..., None, None, None]
 
 
 def sinusoid(t: Float[Tensor, "*B"], width: int = 128) -> Float[Tensor, "*B D"]:

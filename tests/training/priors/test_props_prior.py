@@ -9,8 +9,9 @@ from scaledreamer.model.cameras import orbit, turntable
 from scaledreamer.model.text import TextEmbedding
 from scaledreamer.training.diffusion import DiffusionConfig
 from scaledreamer.training.priors.pose import plucker, pose
+from scaledreamer.training.priors.process import Cosine
 from scaledreamer.training.priors.props import condition, predict_v
-from scaledreamer.training.priors.uvit import HARMONICS, MultiViewUViT, UViTConfig, turns
+from scaledreamer.training.priors.uvit import HARMONICS, MultiViewUViT, UViTConfig, skipped, turns
 
 TINY = UViTConfig(pixels=16, stem=8, width=24, depth=2, heads=2, text_width=16)
 
@@ -81,3 +82,16 @@ def test_a_share_of_the_times_is_late(share: float) -> None:
     assert t.min() >= 0 and t.max() <= 1
     assert float((t > 0.6).float().mean()) == pytest.approx(share + (1 - share) * 0.4, abs=1e-3)
     assert float(t.mean()) == pytest.approx(share * 0.8 + (1 - share) * 0.5, abs=1e-3)
+
+
+def test_noise_that_is_skipped_leaves_the_picture_to_say(rng: torch.Generator) -> None:
+    process, x_0 = Cosine(), torch.randn(4, 4, 16, 16, generator=rng)
+    noise, t = torch.randn(x_0.shape, generator=rng), torch.full((4,), 0.9)
+    alpha, sigma = process.alpha(t)[0], process.sigma(t)[0]
+    x_t = process.add_noise(x_0, noise, t)
+    left = alpha * noise - sigma * x_0 - skipped(t[None])[0] * x_t
+    assert torch.allclose(left, alpha**3 * noise - sigma * (1 + alpha**2) * x_0, atol=1e-5)
+    network = MultiViewUViT(TINY.model_copy(update={"noise_skip": True}))
+    text = condition(TextEmbedding(torch.randn(1, 3, 16), torch.randn(1, 16), torch.ones(1, 3).bool()))
+    untrained = predict_v(network, x_t, t, text, turntable(4))
+    assert torch.allclose(untrained, alpha * sigma * x_t, atol=1e-6)
