@@ -1,4 +1,4 @@
-"""The default model from nothing but this source: its prior, the generator that the prior teaches, and its last stage.
+"""The default model from nothing but this source: its prior and the generator that it teaches, each with a last stage.
 
     python -m scaledreamer.training.recipe --out runs/default-model       # hours a stage are printed
 
@@ -42,8 +42,9 @@ class Stage:
 
 
 CONTRAST = 4.0  # of the shipped generator's colours, twice what training has: where borders vary, distillation hedges
+FIRST_PRIOR = Stage("props-wide-prior", "props-prior.safetensors", "props-prior")
 PRIOR = Stage(
-    "props-wide-prior", "props-prior.safetensors", "props-prior", "props-prior.safetensors",
+    "props-wide-prior-late", "props-prior.safetensors", "props-prior", "props-prior.safetensors",
     data="our own procedural props: 35 kinds in four sizes and twelve colours, materials and second colours, random "
     "proportions; two colours a kind, 19 kinds in a size, three kinds and some wordings are held out",
     limits="knows nothing but these props, in pictures of 64 x 64 from four sides 90 degrees apart, elevation -10 to "
@@ -78,6 +79,12 @@ def run(stage: Stage, folder: Path, overrides: Sequence[str] = ()) -> Path:
     return made
 
 
+def before(made: Path, stage: Stage) -> dict[str, Any]:
+    """What the card of a later stage says of the one that it began from."""
+    card = read_header(made, stage.kind)["card"]
+    return {key: card[key] for key in ("command", "steps", "wall_hours", "core_hours")}
+
+
 def with_card(made: Path, stage: Stage, out: Path, **facts: Any) -> None:
     """Write a stage's file with more on its card, a generator's with the contrast that ships."""
     header = read_header(made, stage.kind)
@@ -96,23 +103,25 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="evaluated prompts of each split; all if left out")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="a.b=value", help="for all")
     options = parser.parse_args()
-    prior = run(PRIOR, options.runs / PRIOR.preset, options.overrides)
+
+    def made(stage: Stage, *overrides: str) -> Path:
+        return run(stage, options.runs / stage.preset, [*options.overrides, *overrides])
+
+    first_prior = made(FIRST_PRIOR)
+    prior = made(PRIOR, f"loop.start={first_prior}")
     taught_by = f"prior.path={prior}"
-    shapes = run(SHAPES, options.runs / SHAPES.preset, [*options.overrides, taught_by])
-    begun_from = f"loop.start={shapes}"
-    generator = run(GENERATOR, options.runs / GENERATOR.preset, [*options.overrides, taught_by, begun_from])
+    shapes = made(SHAPES, taught_by)
+    generator = made(GENERATOR, taught_by, f"loop.start={shapes}")
     options.out.mkdir(parents=True, exist_ok=True)
-    with_card(prior, PRIOR, options.out / PRIOR.shipped)
+    with_card(prior, PRIOR, options.out / PRIOR.shipped, begun_from=before(first_prior, FIRST_PRIOR))
     shipped = options.out / GENERATOR.shipped
-    earlier = read_header(shapes, SHAPES.kind)["card"]
-    before = {key: earlier[key] for key in ("command", "steps", "wall_hours", "core_hours")}
-    with_card(generator, GENERATOR, shipped, begun_from=before)
+    with_card(generator, GENERATOR, shipped, begun_from=before(shapes, SHAPES))
     world = world_of(read_header(shipped, GENERATOR.kind)["card"])
     torch.set_num_threads(os.cpu_count() or 1)  # so many prompts beside each other
     found = evaluate(load_generator(shipped), options.out / "evaluation", options.limit, references=False, world=world)
     reached = {split: summary["all"] for split, summary in found["generator"].items()}
     print(json.dumps(reached))
-    with_card(generator, GENERATOR, shipped, begun_from=before, metrics=reached)
+    with_card(generator, GENERATOR, shipped, begun_from=before(shapes, SHAPES), metrics=reached)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from scaledreamer.errors import TrainingError
 from scaledreamer.model.shelf import find_model, read_header
 from scaledreamer.training.config import DistillRun, PriorRun, load_preset
 from scaledreamer.training.priors.props import prior_path
-from scaledreamer.training.recipe import CONTRAST, GENERATOR, PRIOR, SHAPES, Stage, run, with_card
+from scaledreamer.training.recipe import CONTRAST, FIRST_PRIOR, GENERATOR, PRIOR, SHAPES, Stage, run, with_card
 
 TINY = Stage("props-wide", "generator.safetensors", "generator", "props.safetensors")
 SIZES = [
@@ -24,7 +24,11 @@ SIZES = [
 
 def test_the_stages_make_what_the_generator_s_preset_and_the_library_look_for() -> None:
     prior, shapes, generator = (load_preset(stage.preset, []) for stage in (PRIOR, SHAPES, GENERATOR))
-    assert isinstance(prior, PriorRun) and isinstance(shapes, DistillRun) and isinstance(generator, DistillRun)
+    first = load_preset(FIRST_PRIOR.preset, [])
+    assert isinstance(prior, PriorRun) and isinstance(first, PriorRun)
+    assert prior.loop.start == Path("runs") / FIRST_PRIOR.preset / FIRST_PRIOR.made
+    assert prior.network == first.network.model_copy(update={"noise_skip": True})
+    assert isinstance(shapes, DistillRun) and isinstance(generator, DistillRun)
     assert generator.loop.start == Path("runs") / SHAPES.preset / SHAPES.made
     assert generator.generator == shapes.generator.model_copy(update={"antialias": True}), (
         "weights fit from one to the next"
