@@ -102,16 +102,19 @@ def refine(
     first, best, taken = refined.checks[0], refined.best, refined.checks[-1].step
     told_of = {
         "steps": taken, "kept": best.step, "score_before": first.score, "score": best.score, "ended": refined.ended,
-        "recipe": recipe, "seed": seed,
+        "recipe": recipe, "seed": config.seed,
     }  # fmt: skip
     if keep is not None:
         save_field(refined.field, keep, {"model": pipe.model_id, "licence": pipe.card.get("licence"),
                                          "prompt": prompt, "refined": told_of})  # fmt: skip
         written.append(str(keep))
-    if strip:
+    if strip and strip.path.exists():
         written.append(str(strip.path))
+    if refined.ended == "not-finite":
+        warn(f"it ended at step {taken} because the loss was not finite; a smaller refine.optimizer.lr may help")
     if best.step == 0:
-        warn("no check was better than the first; the asset is what `generate` makes")
+        came = f"the field of {start}" if start else "what `generate` makes"
+        warn(f"no check was better than the first; the asset is {came}")
     elif not as_json:
         scores = f"{first.score:.4g} before, {best.score:.4g} now, less is better"
         print(f"kept step {best.step} of {taken}; the prior's score was {scores}")

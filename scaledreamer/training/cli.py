@@ -1,6 +1,7 @@
 """scaledreamer-train: presets, overrides, resume, dry run."""
 
 import json
+import shlex
 import sys
 from functools import partial
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from scaledreamer.config import explain
-from scaledreamer.errors import ConfigError, Interrupted, ScaleDreamerError
+from scaledreamer.errors import ConfigError, Interrupted, ScaleDreamerError, TrainingError
 from scaledreamer.training import checkpoints, record
 from scaledreamer.training.checkpoints import averaged_weights
 from scaledreamer.training.config import (
@@ -33,7 +34,7 @@ from scaledreamer.training.parallel import Rank, device_of, given_place, launch
 from scaledreamer.training.priors.config import encoder_name
 from scaledreamer.training.prompts import PropsCorpus, read_corpus
 from scaledreamer.training.report import write_report
-from scaledreamer.training.signals import RESUME_ME
+from scaledreamer.training.signals import RESUME_ME, ends_before_it_begins
 
 TOY = "toy2d"  # no run of the loop: all losses at once, on points of the plane
 
@@ -90,10 +91,13 @@ def work(run: Run, folder: Path, resume: bool, command: str, rank: Rank) -> None
     trainer = Trainer(build_task(run, device_of(rank)), run.loop, folder, rank, run.model_dump(mode="json"))
     if resume:
         trainer.restore()
-    elif run.loop.start is not None:
+    elif rank.first:
+        trainer.metrics.cut(0)  # of a run that was killed before its first checkpoint
+    if not resume and run.loop.start is not None:
         trainer.begin_from(run.loop.start, "props-prior" if isinstance(run, PriorRun) else "generator")
     if rank.first:
-        record.begin(folder, trainer.resolved, examples_a_step(run), command, trainer.step, rank.count)
+        examples = examples_a_batch(run) * run.loop.accumulate * rank.count
+        record.begin(folder, trainer.resolved, examples, command, trainer.step, rank.count)
         trainer.report = partial(write_report, folder)
     trainer.run()
 
@@ -107,9 +111,9 @@ def export(run: Run, folder: Path, facts: dict[str, Any]) -> Path:
         **facts,
         "steps": header["step"],
         "skipped_steps": header["skipped"],
-        "examples_seen": header["step"] * examples_a_step(run),
+        "examples_seen": header["batches"] * examples_a_batch(run),
         "wall_hours": round(header["wall_seconds"] / 3600, 2),
-        "core_hours": round(header["cpu_seconds"] * run.loop.processes / 3600, 2),
+        "core_hours": round(header["core_seconds"] / 3600, 2),
         "config": run.model_dump(mode="json"),
         "licence": "Apache-2.0",
     }
@@ -148,16 +152,15 @@ def vocabulary_of(run: DistillRun | CeilingRun) -> dict[str, Any]:
     return {"vocabulary": vocabulary(WORLDS[corpus.world])} if isinstance(corpus, PropsCorpus) else {}
 
 
-def examples_a_step(run: Run) -> int:
-    """View sets or prompts that all processes see in a step."""
+def examples_a_batch(run: Run) -> int:
+    """View sets or prompts of one process's batch."""
     match run:
         case PriorRun() | AutoencoderRun() | LatentPriorRun():
-            batch = run.data.batch
+            return run.data.batch
         case DistillRun():
-            batch = run.distill.prompts
+            return run.distill.prompts
         case CeilingRun():
-            batch = run.ceiling.prompts
-    return batch * run.loop.accumulate * run.loop.processes
+            return run.ceiling.prompts
 
 
 def build_model(run: Run) -> nn.Module:
@@ -242,13 +245,23 @@ def train(
 
         print(json.dumps(dry_run(run, build_task, build_model, budget), indent=1))
         return
+    if budget is not None:
+        raise ConfigError("--budget-gb says what would make a run smaller; add --dry-run")
     saved = checkpoints.exists(folder)
     if resume is None and saved:
         raise ConfigError(f"{folder} holds a run already; continue it with --resume {folder}, or choose another --out")
-    command = "scaledreamer-train " + " ".join(sys.argv[1:])
-    launch(partial(work, run, folder, saved, command), run.loop.processes, partial(prepare, run))
+    command = shlex.join(["scaledreamer-train", *sys.argv[1:]])
+    with ends_before_it_begins():
+        launch(partial(work, run, folder, saved, command), run.loop.processes, partial(prepare, run))
     if place is None or place.first:
-        print(f"wrote {export(run, folder, {'command': command, 'scaledreamer': version('scaledreamer')})}")
+        facts = {"command": command, "scaledreamer": version("scaledreamer")}
+        try:
+            print(f"wrote {export(run, folder, facts)}")
+        except OSError as error:
+            raise TrainingError(
+                f"the model file was not written ({error}); the checkpoint is whole: make room, then "
+                f"scaledreamer-train --resume {folder}"
+            ) from error
 
 
 def config_of(folder: Path) -> dict[str, Any]:

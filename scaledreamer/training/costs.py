@@ -103,6 +103,8 @@ def costs(run: DistillRun, texts: int | None = None) -> Costs | None:
     text = 4 * bones.encoder.parameters
     row = 2 * (bones.encoder.window + 1) * bones.encoder.width + bones.encoder.window  # fp16, and a mask
     table = None if texts is None else row * texts * (1 + len(SUFFIXES) * run.distill.view_dependent)
+    if run.distill.embeddings is not None:
+        table = 0  # it is on disk
     alone = table or 0 if rates is not A100 else 0  # a GPU's memory holds no table
     fixed = {"text encoder": text, "embeddings table": alone}
     return Costs(
@@ -112,7 +114,7 @@ def costs(run: DistillRun, texts: int | None = None) -> Costs | None:
         dict(ledger.most) | fixed,
         {name: round(value * each[name]) for name, value in ledger.flops.items()},
         {name: value * each[name] for name, value in ledger.seconds.items()},
-        0 if run.distill.embeddings is not None else table,
+        table,
     )
 
 
@@ -204,8 +206,10 @@ def share_seen(run: DistillRun) -> float:
     return float(sum(seen) / len(seen))
 
 
-def switches(run: DistillRun, table: int | None) -> list[tuple[str, ...]]:
-    """What makes a run smaller without changing what it learns, each as overrides."""
+def switches(run: DistillRun, table: int) -> list[tuple[str, ...]]:
+    """What makes a run smaller without changing what it learns, each as overrides; `table` is what embeddings have of
+    its memory.
+    """
     found: list[tuple[str, ...]] = []
     if isinstance(run.prior, StableDiffusionConfig | MVDreamConfig) and run.prior.encode_chunk is None:
         found.append(("prior.encode_chunk=1",))
@@ -214,7 +218,7 @@ def switches(run: DistillRun, table: int | None) -> list[tuple[str, ...]]:
     if run.distill.prompts > 1:
         batches = run.loop.accumulate * run.distill.prompts
         found.append(("distill.prompts=1", f"loop.accumulate={batches}"))
-    if table and run.text_encoder == "prior":
+    if table and (run.text_encoder == "prior" or isinstance(run.prior, PropsPriorConfig)):
         found.append(("distill.embeddings=data/embeddings",))
     return found
 
@@ -225,7 +229,7 @@ def fit(run: DistillRun, budget_gb: float, texts: int | None = None) -> dict[str
     first = known[()]
     if first is None:
         return {}
-    possible = switches(run, first.table)
+    possible = switches(run, first.at_peak["embeddings table"])
 
     def with_switches(chosen: tuple[tuple[str, ...], ...]) -> Costs:
         if chosen not in known:

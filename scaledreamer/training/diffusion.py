@@ -70,13 +70,14 @@ class DiffusionTask(Task):
 
     def __init__(self, network: UViTConfig, config: DiffusionConfig, seed: int) -> None:
         torch.manual_seed(seed)
+        self.seed = seed
         self.model = self.network = MultiViewUViT(network)
         self.config, self.process = config, Cosine()
         self.pictures = config.pictures(network.pixels)
         self.encoder = config.embeddings(self.pictures.prompts)
 
     def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
-        rng, count = rank.rng(0, step, "diffusion"), self.config.batch
+        rng, count = rank.rng(self.seed, step, "diffusion"), self.config.batch
         examples = [self.pictures.example(rng) for _ in range(count)]
         prompts = ["" if torch.rand((), generator=rng) < self.config.drop_text else one.prompt for one in examples]
         camera = cameras_of(examples)

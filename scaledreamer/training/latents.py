@@ -53,6 +53,7 @@ class AutoencoderTask(Task):
 
     def __init__(self, network: AutoencoderConfig, config: DiffusionConfig, divergence: float, seed: int) -> None:
         torch.manual_seed(seed)
+        self.seed = seed
         self.model = self.vae = build_autoencoder(network)
         self.config, self.divergence = config, divergence
         self.pictures = config.pictures(network.pixels)
@@ -65,7 +66,7 @@ class AutoencoderTask(Task):
         return torch.lerp(pictures, pictures.roll(1, 0), rows(mixed))
 
     def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
-        rng = rank.rng(0, step, "autoencoder")
+        rng = rank.rng(self.seed, step, "autoencoder")
         pictures = self.batch(rng)
         posterior = self.vae.encode(pictures).latent_dist
         latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=rng)
@@ -95,6 +96,7 @@ class LatentPriorTask(Task):
         self, network: SmallUNetConfig, latent: LatentConfig, config: DiffusionConfig, views: int, seed: int
     ) -> None:
         torch.manual_seed(seed)
+        self.seed = seed
         self.latent, self.config, self.views = latent, config, views
         self.process = scaled_linear()
         self.vae = read_autoencoder(latent.autoencoder)
@@ -106,7 +108,7 @@ class LatentPriorTask(Task):
             self.network.text.requires_grad_(False)
 
     def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
-        rng, count = rank.rng(0, step, "latents"), self.config.batch
+        rng, count = rank.rng(self.seed, step, "latents"), self.config.batch
         examples = [self.pictures.example(rng) for _ in range(count)]
         prompts = [text for one in examples for text in self.say(one.prompt, one.camera, rng)]
         camera = cameras_of(examples)

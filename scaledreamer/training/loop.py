@@ -85,7 +85,8 @@ class Trainer:
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False) if config.ema else self.model
         self.step = self.skipped = self.bad_in_a_row = 0
         self.saved: int | None = None  # step of the newest checkpoint
-        self.cpu_seconds = self.wall_seconds = 0.0
+        self.batches = 0  # of all processes
+        self.cpu_seconds = self.core_seconds = self.wall_seconds = 0.0
         self.metrics = Metrics(folder)
         self.report: Callable[[], None] = lambda: None  # called by the first process after a preview and at the end
 
@@ -119,6 +120,7 @@ class Trainer:
             for name, value in self.advance().items():
                 sums.setdefault(name, []).append(value)
             now, used = time.monotonic(), time.process_time()
+            self.core_seconds += (used - cpu) * self.rank.count
             self.wall_seconds, wall = self.wall_seconds + now - wall, now
             self.cpu_seconds, cpu = self.cpu_seconds + used - cpu, used
             last = self.step == config.steps
@@ -144,15 +146,14 @@ class Trainer:
         self.rank.average_gradients(self.model, [shared])
         limit = config.max_grad_norm or math.inf
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        learns = any(parameter.grad is not None for parameter in self.model.parameters())
         self.step += 1
-        if not math.isfinite(norm) or not math.isfinite(float(shared)):
+        self.batches += self.rank.count * config.accumulate
+        if not learns or not math.isfinite(norm) or not math.isfinite(float(shared)):
             self.skipped += 1
             self.bad_in_a_row += 1
             if self.bad_in_a_row >= config.max_bad_steps:
-                raise TrainingError(
-                    f"{self.bad_in_a_row} steps in a row were not finite (the last at step {step}); the checkpoint in "
-                    f"{self.folder} is intact. Lower optimizer.lr or loss.guidance and resume."
-                )
+                self._give_up("not finite" if learns else "without a gradient (nothing is seen)")
             return {}
         self.bad_in_a_row = 0
         lr = config.optimizer.lr * config.lr_scale.at(step, config.steps)
@@ -165,13 +166,24 @@ class Trainer:
                 torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), 1 - decay)
         return {"loss": float(shared), "grad_norm": norm, "lr": lr, **stats}
 
+    def _give_up(self, why: str) -> None:
+        """Keep the weights, which no bad step has touched, and raise TrainingError."""
+        bad, self.bad_in_a_row = self.bad_in_a_row, 0  # a resumed run gets as many again
+        self._keep(must=False)
+        told = "nothing was saved" if self.saved is None else f"{self.folder} has the weights of step {self.saved}"
+        raise TrainingError(
+            f"{bad} steps in a row were {why}, the last of them step {self.step}; {told}. "
+            "Lower loop.optimizer.lr or distill.loss.guidance with --set, and resume"
+        )
+
     def backward(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Gradients of the mean loss over this process's batches; that loss, and the mean of every number to log."""
         shares = self.config.accumulate
         total, sums = torch.zeros(()), dict[str, float]()
         for number in range(shares):
             loss, stats = self.task.loss(step, self.rank.share(number, shares))
-            (loss / shares).backward()
+            if loss.requires_grad:  # not where nothing is seen
+                (loss / shares).backward()
             total = total.to(loss) + loss.detach() / shares
             sums = {name: sums.get(name, 0.0) + value / shares for name, value in stats.items()}
         return total, sums
@@ -186,6 +198,7 @@ class Trainer:
             "skipped": self.skipped,
             "wall_s": round(self.wall_seconds, 1),
             "cpu_s": round(self.cpu_seconds, 1),  # of the first process
+            "core_s": round(self.core_seconds, 1),  # of all processes, each taken as the first
         }
         self.metrics.append(row)
 
@@ -209,7 +222,7 @@ class Trainer:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         if self.config.ema:
             tensors |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
-        tensors |= {f"optimizer.{name}": value for name, value in moments(self.optimizer).items()}
+        tensors |= {f"optimizer.{name}": value for name, value in moments(self.optimizer, self.model).items()}
         return tensors | {f"task.{name}": value for name, value in self.task.extra_state().items()}
 
     def _header(self) -> dict[str, Any]:
@@ -219,15 +232,18 @@ class Trainer:
 
     def _keep(self, must: bool) -> None:
         """Save; a disk that takes nothing costs this checkpoint, and the run only where there will be no later one."""
+        told = remedy = ""
         try:
             self.save()
         except OSError as error:
             size = sum(tensor.nbytes for tensor in self._state().values()) / 1e6
             whole = "there is none" if self.saved is None else f"the last one is of step {self.saved} and whole"
             told = f"no checkpoint of step {self.step} in {self.folder} ({error}); {whole}"
-            if must:
-                raise TrainingError(f"{told}. Free {size:.0f} MB, then go on with --resume {self.folder}") from error
-            warn(f"{told}. The run goes on; free {size:.0f} MB before step {self.step + self.config.save_every}")
+            remedy = f"Free {size:.0f} MB, then go on with --resume {self.folder}"
+            if not must:
+                warn(f"{told}. The run goes on; free {size:.0f} MB before step {self.step + self.config.save_every}")
+        if must and self.rank.any(bool(remedy)):
+            raise TrainingError(f"{told}. {remedy}" if remedy else "the first process could not write the checkpoint")
 
     def begin_from(self, path: Path, kind: str) -> None:
         """Begin with the weights of a model file of this kind."""
@@ -245,14 +261,20 @@ class Trainer:
                 f"{self.folder} holds a run of kind {kinds[0]!r}, not {kinds[1]!r}; resume it as what it is"
             )
         weights = under("model.", tensors)
-        self.model.load_state_dict(weights)
+        load_weights(self.model, weights, self.folder)
         if self.config.ema:
-            self.ema.load_state_dict(under("ema.", tensors) or weights)
-        load_moments(self.optimizer, under("optimizer.", tensors))  # a shrunken checkpoint carries none
+            load_weights(self.ema, under("ema.", tensors) or weights, self.folder)
+        kept = under("optimizer.", tensors)  # a shrunken checkpoint carries none
+        now = self.config.optimizer.kind
+        before = header["config"].get("loop", {}).get("optimizer", {}).get("kind", now)
+        if kept and before != now:
+            warn(f"the checkpoint's moments are those of {before!r}, the optimiser is {now!r} now: they start anew")
+        else:
+            load_moments(self.optimizer, self.model, kept)
         if extra := under("task.", tensors):
             self.task.load_extra_state(extra)
         for name in COUNTERS:
-            setattr(self, name, header["counters"][name])
+            setattr(self, name, header["counters"].get(name, 0))
         self.saved = self.step
         if self.rank.first:
             self.metrics.cut(self.step)
@@ -272,4 +294,4 @@ class Trainer:
             warn(f"{changed}: weights and counters go on, the batches are others and optimizer.lr stays as it is")
 
 
-COUNTERS = ("step", "skipped", "bad_in_a_row", "cpu_seconds", "wall_seconds")
+COUNTERS = ("step", "skipped", "bad_in_a_row", "batches", "cpu_seconds", "core_seconds", "wall_seconds")

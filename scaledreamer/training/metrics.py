@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 METRICS, BOARD = "metrics.jsonl", "tensorboard"
-COUNTS = ("step", "skipped", "wall_s", "cpu_s")  # in every row; the rest of a row is what the task logs
+COUNTS = ("step", "skipped", "wall_s", "cpu_s", "core_s")  # in every row; the rest of a row is what the task logs
 
 
 class Metrics:

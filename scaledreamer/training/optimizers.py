@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
 from scaledreamer.config import Config
-from scaledreamer.errors import ConfigError
+from scaledreamer.errors import ConfigError, ModelFileError
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -143,17 +143,32 @@ class Adan(torch.optim.Optimizer):
             p.sub_(group["lr"] * update / denominator).div_(1 + decay)
 
 
-def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What an optimiser remembers of every parameter, as `<index>.<name>`."""
+def moments(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
+    """What an optimiser remembers of every parameter of a module, as `<parameter>.<what>`."""
+    names = _names(optimizer, module)
     states: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
-    return {f"{i}.{name}": torch.as_tensor(value) for i, state in states.items() for name, value in state.items()}
+    return {
+        f"{names[i]}.{what}": torch.as_tensor(value) for i, state in states.items() for what, value in state.items()
+    }
 
 
-def load_moments(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Continue from what `moments` returned; from nothing, the moments start anew."""
+def load_moments(optimizer: torch.optim.Optimizer, module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Continue from what `moments` returned, however the parameters are grouped; from nothing, the moments start anew.
+
+    Raises ModelFileError for moments of a parameter that the module does not have.
+    """
+    numbers = {name: number for number, name in enumerate(_names(optimizer, module))}
     states: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
-        index, key = name.split(".", 1)
-        states.setdefault(int(index), {})[key] = value
+        parameter, what = name.rsplit(".", 1)
+        if parameter not in numbers:
+            raise ModelFileError(f"moments of {parameter!r}, which is not trained here; resume the run as it was begun")
+        states.setdefault(numbers[parameter], {})[what] = value
     if states:
         optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _names(optimizer: torch.optim.Optimizer, module: nn.Module) -> list[str]:
+    """The names of an optimiser's parameters in the order of its own numbers."""
+    known = {parameter: name for name, parameter in module.named_parameters()}
+    return [known[parameter] for group in optimizer.param_groups for parameter in group["params"]]

@@ -87,15 +87,26 @@ class Rank:
             )
 
     def average_gradients(self, module: nn.Module, also: Iterable[Tensor] = ()) -> None:
-        """Replace every gradient, and the given tensors, by their mean over all processes (one message)."""
+        """Replace every gradient, and the given tensors, by their mean over all processes (one message).
+
+        A parameter without a gradient here counts as zero; one that has none in any process keeps none.
+        """
         if self.alone:
             return
-        tensors = [p.grad for p in module.parameters() if p.grad is not None] + list(also)
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        given = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32, device=device_of(self))
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        tensors = [p.grad for p in parameters if p.grad is not None] + list(also) + [given]
         flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
         dist.all_reduce(flat)
         flat /= self.processes or self.count
         for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.detach().copy_(mean.view_as(tensor))
+        for parameter, share in zip(parameters, given.tolist(), strict=True):
+            if not share:
+                parameter.grad = None
 
 
 def device_of(rank: Rank) -> torch.device:

@@ -47,7 +47,7 @@ class RefineConfig(Config):
     hold_colors: NonNegativeFloat = 4e3  # weight of their mean absolute change beside the loss; 0: the prior decides
     judge: JudgeConfig = JudgeConfig()
     check_every: PositiveInt = 50
-    patience: PositiveInt = 5  # checks without a better one that end it
+    patience: PositiveInt = 2  # checks without a better one that end it
     seed: Annotated[int, Limits(ge=0)] = 0
 
 

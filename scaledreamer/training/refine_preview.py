@@ -12,6 +12,7 @@ from scaledreamer.model.cameras import turntable
 from scaledreamer.model.fields.base import Field
 from scaledreamer.model.images import sheet
 from scaledreamer.model.rendering import render
+from scaledreamer.progress import warn
 from scaledreamer.training.refine import Check, RefineConfig, behind
 
 PIXELS = 96
@@ -35,5 +36,8 @@ class Strip:
         self.rows.append(rearrange(seen.rgb, "V H W C -> V C H W").cpu())
         if len(self.rows) > ROWS:
             self.rows = [self.rows[0], *self.rows[1:-1:2], self.rows[-1]]
-        with atomic_path(self.path) as partial:
-            sheet(torch.stack(self.rows), zoom=1).save(partial, format="PNG")
+        try:
+            with atomic_path(self.path) as partial:
+                sheet(torch.stack(self.rows), zoom=1).save(partial, format="PNG")
+        except OSError as error:
+            warn(f"{self.path} was not written ({error}); the refinement goes on")

@@ -47,12 +47,13 @@ def orient(samples: Samples, opacity: Float[Tensor, "B H W 1"]) -> Float[Tensor,
     normal = rearrange(samples.normal, "B (R S) C -> B R S C", R=samples.weights.shape[1])
     away = (normal * samples.directions[:, :, None]).sum(-1).clamp(min=0).square()
     total: Tensor = (samples.weights.detach() * away).sum()
-    return total / (opacity > 0).sum()
+    return total / (opacity > 0).sum().clamp(min=1)
 
 
 def z_variance(rendering: Rendering) -> Float[Tensor, ""]:
-    """Mean variance of the distance where a pixel is more than half opaque."""
-    return rendering.z_variance[rendering.opacity > 0.5].mean()
+    """Mean variance of the distance where a pixel is more than half opaque; zero where none is."""
+    seen = rendering.opacity > 0.5
+    return rendering.z_variance[seen].sum() / seen.sum().clamp(min=1)
 
 
 def smoothness(samples: Samples) -> Float[Tensor, ""]:

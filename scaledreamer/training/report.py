@@ -56,12 +56,11 @@ def costs(rows: list[dict[str, Any]], told: dict[str, Any]) -> dict[str, str]:
     if not rows:
         return {"steps": f"none logged yet of {steps}"}
     last, since = rows[-1], rows[-max(1, round(RECENT * len(rows))) - 1] if len(rows) > 1 else {"step": 0, "wall_s": 0}
-    processes = told["starts"][-1]["processes"] if told["starts"] else 1
     pace = (last["step"] - since["step"]) / max(1e-9, last["wall_s"] - since["wall_s"])
     facts = {
         "steps": f"{last['step']:,} of {steps or 0:,}, {last['skipped']} of them skipped as not finite",
         "wall": f"{last['wall_s'] / 3600:.2f} h",
-        "CPU": f"{last['cpu_s'] * processes / 3600:.2f} h ({processes} processes, each taken as the first)",
+        "CPU": f"{last.get('core_s', last['cpu_s']) / 3600:.2f} h (of all processes, each taken as the first)",
         "pace": f"{pace:.3g} steps a second lately",
     }
     if examples:

@@ -6,7 +6,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from scaledreamer.errors import Interrupted
+
 RESUME_ME = 75  # exit code of a run that was asked to end and can be resumed: EX_TEMPFAIL of sysexits.h
+
+
+@contextmanager
+def ends_before_it_begins() -> Iterator[None]:
+    """SIGTERM and SIGINT raise Interrupted where no loop answers them: while data are made and networks are built."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise Interrupted(f"ended by {signal.Signals(number).name} outside the steps; the same command goes on")
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Asked:

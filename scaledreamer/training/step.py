@@ -159,7 +159,7 @@ class DistillTask(Task):
         for prompt in config.preview:
             text = self.encoder.encode([prompt]).to(self.device)
             background = model.background.for_text(text)
-            seen = render(model.generator(text), camera, background, 64, config.renderer_at(1, 1))
+            seen = render(model.generator(text), camera, background, 64, config.renderer_at(self.steps, self.steps))
             rows.append(rearrange(seen.rgb, "V H W C -> V C H W").cpu())
         return sheet(torch.stack(rows), columns=4, zoom=1)
 

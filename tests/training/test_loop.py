@@ -85,13 +85,74 @@ def test_a_nan_batch_is_skipped_and_counted(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["skipped"] == 2
 
 
-def test_many_nan_batches_in_a_row_end_the_run_with_the_checkpoint_intact(tmp_path: Path) -> None:
+def test_many_nan_batches_in_a_row_end_the_run_with_the_last_good_weights_saved(tmp_path: Path) -> None:
     run = trainer(tmp_path, steps=40, bad=tuple(range(12, 40)), max_bad_steps=5)
-    with pytest.raises(TrainingError, match="5 steps in a row"):
+    with pytest.raises(TrainingError, match=r"5 steps in a row were not finite.*the weights of step 17") as told:
         run.run()
-    again = trainer(tmp_path, steps=40)
+    assert "loop.optimizer.lr" in str(told.value)
+    good = trainer(tmp_path / "good", steps=40)
+    while good.step < 12:
+        good.advance()
+    again = trainer(tmp_path, steps=40, bad=(17, 18))
     again.restore()
-    assert again.step == 10
+    assert again.step == 17 and all(torch.equal(a, b) for a, b in zip(weights(again), weights(good), strict=True))
+    again.run()
+    assert again.skipped == 7
+
+
+def test_steps_that_nothing_learns_from_are_skipped_and_end_the_run(tmp_path: Path) -> None:
+    run = trainer(tmp_path, max_bad_steps=3)
+    before = [weight.clone() for weight in weights(run)]
+    run.task.loss = lambda step, rank: (torch.tensor(1.0), {})  # type: ignore[method-assign]
+    with pytest.raises(TrainingError, match="3 steps in a row were without a gradient"):
+        run.run()
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(run), strict=True))
+
+
+def test_the_average_follows_the_weights_as_the_formula_says(tmp_path: Path) -> None:
+    run = trainer(tmp_path, ema=0.2)
+    expected = [parameter.detach().clone() for parameter in run.model.parameters()]
+    for step in range(3):
+        run.advance()
+        decay = min(0.2, (1 + step) / (10 + step))
+        expected = [decay * e + (1 - decay) * p.detach() for e, p in zip(expected, run.model.parameters(), strict=True)]
+    assert all(torch.allclose(a, b) for a, b in zip(expected, run.ema.parameters(), strict=True))
+    assert not torch.equal(expected[0], next(run.model.parameters()))
+
+
+@pytest.mark.parametrize("optimizer", [{"kind": "adam"}, {"kind": "adan"}])
+def test_moments_stay_with_their_parameters_when_the_factors_change(
+    tmp_path: Path, optimizer: dict[str, object]
+) -> None:
+    run = trainer(tmp_path, optimizer=optimizer, lr_factors={"0": 0.5})
+    for _ in range(3):
+        run.advance()
+    run.save()
+    again = trainer(tmp_path, optimizer=optimizer, lr_factors={"2": 0.5, "0.bias": 0.1})
+    again.restore()
+    before, after = (dict(each.model.named_parameters()) for each in (run, again))
+    for name in before:
+        old, new = run.optimizer.state[before[name]], again.optimizer.state[after[name]]
+        assert old.keys() == new.keys()
+        assert all(torch.equal(torch.as_tensor(old[key]), torch.as_tensor(new[key])) for key in old), name
+
+
+def test_another_optimiser_starts_its_moments_anew_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def begun(kind: str) -> Trainer:
+        run = trainer(tmp_path, optimizer={"kind": kind})
+        run.resolved = {"kind": "test", "loop": {"optimizer": {"kind": kind}}}
+        return run
+
+    first = begun("adam")
+    first.advance()
+    first.save()
+    again = begun("adan")
+    again.restore()
+    assert "moments are those of 'adam', the optimiser is 'adan' now" in capsys.readouterr().err
+    again.advance()
+    assert again.step == 2
 
 
 def test_a_failed_save_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +218,36 @@ def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
         run.optimizer.step()
     for name, value in task.model.state_dict().items():
         assert torch.allclose(found[f"model.{name}"], value, atol=1e-6), name
+
+
+class OneEyed(Regression):
+    """The second process sees nothing of the last layer, and in odd steps nothing at all; nobody sees `unseen`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model.append(nn.Linear(1, 1))
+
+    def loss(self, step: int, rank: Rank) -> tuple[Tensor, dict[str, float]]:
+        x = torch.randn(16, 4, generator=rank.rng(0, step))
+        if rank.index == 0:
+            return (self.model[:3](x) - x[:, :2]).square().mean(), {}
+        return (torch.tensor(1.0) if step % 2 else self.model[0](x).square().mean()), {}
+
+
+def half_blind(folder: Path, rank: Rank) -> None:
+    config = LoopConfig(steps=4, processes=rank.count, optimizer=AdanConfig(lr=1e-2))
+    Trainer(OneEyed(), config, folder, rank, {"kind": "test"}).run()
+
+
+def test_a_parameter_without_a_gradient_in_one_process_counts_as_zero_there(tmp_path: Path) -> None:
+    launch(partial(half_blind, tmp_path / "two"), 2)
+    found = load_file(tmp_path / "two" / CHECKPOINT)
+    task = OneEyed()
+    run = Trainer(task, LoopConfig(steps=4, accumulate=2, optimizer=AdanConfig(lr=1e-2)), tmp_path / "one", Rank(), {})
+    run.run()
+    for name, value in task.model.state_dict().items():
+        assert torch.allclose(found[f"model.{name}"], value, atol=1e-6), name
+    assert torch.equal(found["model.3.weight"], OneEyed().model.state_dict()["3.weight"])
 
 
 def test_accumulated_batches_are_the_batches_of_more_processes(tmp_path: Path) -> None:

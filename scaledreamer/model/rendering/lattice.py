@@ -158,8 +158,11 @@ def read_volume(
 def chord(
     origins: Float[Tensor, "N H W 3"], directions: Float[Tensor, "N H W 3"], radius: float
 ) -> tuple[Bool[Tensor, "H W"], Float[Tensor, "N H W 1"], Float[Tensor, "N H W 1"]]:
-    """Pixels that see the ball of this radius from any camera, and where each ray enters and leaves it."""
+    """Pixels that see the ball of this radius from any camera, and where each ray enters and leaves it: in front of
+    the camera, or nowhere.
+    """
     middle = -(origins * directions).sum(-1, keepdim=True)
     squared = radius**2 - (origins.square().sum(-1, keepdim=True) - middle.square())
     half = squared.clamp(min=0).sqrt()
-    return (squared > 0).any(0)[..., 0], middle - half, middle + half
+    begin, end = (middle - half).clamp(min=0), (middle + half).clamp(min=0)
+    return ((squared > 0) & (end > 0)).any(0)[..., 0], begin, end

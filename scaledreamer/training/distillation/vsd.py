@@ -111,7 +111,7 @@ class VSD:
     def state(self) -> dict[str, Tensor]:
         """What the next step needs beside the prior: the trained weights and their moments."""
         weights = {f"weights.{name}": parameter.detach() for name, parameter in trained(self.network).items()}
-        return weights | {f"moments.{name}": value for name, value in moments(self.optimizer).items()}
+        return weights | {f"moments.{name}": value for name, value in moments(self.optimizer, self.network).items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from what `state` returned."""
@@ -120,6 +120,7 @@ class VSD:
                 parameter.copy_(state[f"weights.{name}"])
         load_moments(
             self.optimizer,
+            self.network,
             {name.removeprefix("moments."): value for name, value in state.items() if name.startswith("moments.")},
         )
 
