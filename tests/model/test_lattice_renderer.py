@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scaledreamer.model.cameras import orbit, rays, turntable
+from scaledreamer.model.cameras import Camera, orbit, rays, turntable
 from scaledreamer.model.fields.base import Field, FieldSample
 from scaledreamer.model.fields.decoders import SummedPlanes
 from scaledreamer.model.fields.triplane import TriplaneField, sample_planes
@@ -111,6 +111,19 @@ def test_depth_colour_and_normals_of_a_ball_are_right() -> None:
     assert float(picture.depth[0, 16, 16]) == pytest.approx(2.4, abs=0.02)
     assert torch.allclose(picture.rgb[0, 16, 16], torch.full((3,), 0.25), atol=1e-3)
     assert torch.allclose(picture.rgb[0, 0, 0], torch.full((3,), 0.5))
+
+
+@pytest.mark.parametrize("distance", [0.7, 3.0])
+def test_a_camera_sees_what_is_before_it_and_not_what_is_behind(distance: float) -> None:
+    camera = orbit(torch.zeros(1), torch.zeros(1), torch.full((1,), distance), torch.full((1,), math.radians(40)))
+    config = LatticeConfig(nodes=48, samples=100, sharpness=200.0)
+    before = render(Ball(0.3), camera, None, 9, config)
+    assert float(before.opacity[0, 4, 4]) > 0.99
+    assert float(before.depth[0, 4, 4]) == pytest.approx(distance - 0.3, abs=0.03)
+    turned = camera.c2w.clone()
+    turned[:, :3, [0, 2]] *= -1  # half a turn about the camera's own up
+    behind = render(Ball(0.3), Camera(turned, camera.fovy), None, 9, config)
+    assert float(behind.opacity.max()) < 0.01 and float(behind.depth.min()) >= 0
 
 
 def test_the_broadcast_sum_equals_the_gathered_planes_forward_and_backward() -> None:

@@ -11,8 +11,8 @@ class Samples:
     """What was asked of the field on the way, for regularisers. For a lattice the samples are its nodes."""
 
     sdf: Float[Tensor, "B N 1"]
-    sdf_gradient: Float[Tensor, "B N 3"]
-    normal: Float[Tensor, "B N 3"]
+    sdf_gradient: Float[Tensor, "B M 3"]  # of all samples, or of those that were asked for it
+    normal: Float[Tensor, "B M 3"]
     weights: Float[Tensor, "B R S"] | None = None  # of every sample of every ray
     edges: Float[Tensor, "B R E"] | None = None  # distances where the ray's intervals begin and end
     directions: Float[Tensor, "B R 3"] | None = None
