@@ -74,8 +74,8 @@ format: $(VENV)/.ready ## rewrite the code in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.ready ## every benchmark in benchmarks/, one after the other
-	set -e; for script in benchmarks/*.py; do [ -e "$$script" ] || continue; echo "== $$script"; $(BIN)/python "$$script"; done
+bench: $(VENV)/.ready ## every benchmark in benchmarks/, one after the other (days: some train models)
+	set -e; for script in $$(grep -l '__main__' benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 default-model: $(VENV)/.ready ## train the default model anew into runs/ (many hours; stopped, it goes on), score and picture it
 	$(ONE_THREAD) $(BIN)/python -m scaledreamer.training.recipe --out runs/default-model $(ARGS)

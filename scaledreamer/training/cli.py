@@ -27,6 +27,7 @@ from scaledreamer.training.config import (
     continued,
     load_preset,
     overridden,
+    pictures_of,
     preset_names,
 )
 from scaledreamer.training.loop import Task, Trainer
@@ -75,11 +76,11 @@ def build_task(run: Run, device: torch.device | str = "cpu") -> Task:
 
 def prepare(run: Run) -> None:
     """Make what all processes of a machine read: pictures of the ground truth, or a store of embeddings."""
-    if isinstance(run, PriorRun | AutoencoderRun | LatentPriorRun):
+    if (data := pictures_of(run)) is not None:
         from scaledreamer.training.props.dataset import build
         from scaledreamer.training.props.world import WORLDS
 
-        build(run.data.data, WORLDS[run.data.world], run.data.sets, run.data.views, processes=run.loop.processes)
+        build(data.data, WORLDS[data.world], data.sets, data.views, processes=run.loop.processes)
     if isinstance(run, DistillRun):
         prompts = read_corpus(run.distill.corpus)  # a fault in it is one line here, and a traceback in each process
         if run.distill.embeddings is not None:

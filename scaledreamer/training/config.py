@@ -81,6 +81,26 @@ class CeilingRun(Config):
 
 
 Run = PriorRun | AutoencoderRun | LatentPriorRun | DistillRun | CeilingRun
+
+
+def pictures_of(run: Run) -> DiffusionConfig | None:
+    """The pictures of the ground truth that a run learns from, if it does."""
+    match run:
+        case PriorRun() | AutoencoderRun() | LatentPriorRun():
+            return run.data
+        case CeilingRun():
+            return run.ceiling.data
+        case DistillRun():
+            return None
+
+
+def with_pictures(run: Run, data: DiffusionConfig) -> Run:
+    """The run on other pictures."""
+    if isinstance(run, CeilingRun):
+        return run.model_copy(update={"ceiling": run.ceiling.model_copy(update={"data": data})})
+    return run.model_copy(update={"data": data})
+
+
 _ADAPTER: TypeAdapter[Run] = TypeAdapter(Annotated[Run, Field(discriminator="kind")])
 
 

@@ -1,5 +1,7 @@
 """A dry run: everything is built and takes two steps; pretrained weights that are not here get tiny stand-ins."""
 
+import contextlib
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ from scaledreamer.model.generators import (
 )
 from scaledreamer.model.layers.hash_grid import HashGridConfig
 from scaledreamer.model.rendering import AnyBackgroundConfig, HashGridBackgroundConfig, HyperBackgroundConfig
-from scaledreamer.training.config import DistillRun, Run
+from scaledreamer.training.config import DistillRun, Run, pictures_of, with_pictures
 from scaledreamer.training.loop import Task, Trainer
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.priors.config import MVDreamConfig, StableDiffusionConfig
@@ -29,6 +31,8 @@ from scaledreamer.training.prompts import (
     ListCorpus,
     read_corpus,
 )
+from scaledreamer.training.props.dataset import build as build_pictures
+from scaledreamer.training.props.world import WORLDS
 from scaledreamer.training.schedules import constant
 
 PROMPTS = ("a corgi taking a selfie", "a wooden chair", "a blue teapot", "an old treasure chest")
@@ -64,7 +68,7 @@ def told_costs(run: Run, budget_gb: float | None) -> dict[str, Any]:
     from scaledreamer.training.costs import costs, fit
 
     if not isinstance(run, DistillRun):
-        return {}
+        return {"costs": "known of distillation only"}
     corpus = run.distill.corpus
     here = not isinstance(corpus, FileCorpus | JsonLinesCorpus | JsonCorpus) or corpus.path.exists()
     texts = len(read_corpus(corpus)) if here else None
@@ -84,9 +88,9 @@ def with_stand_ins(run: Run, folder: Path) -> tuple[Run, list[str]]:
     """The run with tiny networks of the same classes for pretrained weights that are not on this disk, and a tiny
     generator beside them; with the first prompts of the corpus, or a few of ours. The second says what stands in.
     """
-    if not isinstance(run, DistillRun):
-        return run, []
     said = list[str]()
+    if not isinstance(run, DistillRun):
+        return with_few_pictures(run, folder / "pictures", said), said
     fewer = {"embeddings": None, "corpus": few(run.distill.corpus, said)}
     run = run.model_copy(update={"distill": run.distill.model_copy(update=fewer)})
     if not isinstance(run.prior, StableDiffusionConfig | MVDreamConfig) or Path(run.prior.path).exists():
@@ -98,6 +102,17 @@ def with_stand_ins(run: Run, folder: Path) -> tuple[Run, list[str]]:
     )
     generator = tiny_generator(run.generator)
     return run.model_copy(update={"prior": prior, "distill": distill, "generator": generator}), said
+
+
+def with_few_pictures(run: Run, folder: Path, said: list[str]) -> Run:
+    """The run on one set of pictures a shape, drawn for it, with one wording a prop: seconds instead of minutes."""
+    data = pictures_of(run)
+    assert data is not None
+    said.append(f"one set of pictures a shape for {data.sets}, in one wording")
+    data = data.model_copy(update={"data": folder, "sets": 1, "wordings": 1})
+    with contextlib.redirect_stdout(sys.stderr):  # what it draws is no part of the answer
+        build_pictures(folder, WORLDS[data.world], data.sets, data.views, processes=1)
+    return with_pictures(run, data)
 
 
 def few(corpus: AnyCorpus, said: list[str]) -> ListCorpus:

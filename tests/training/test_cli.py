@@ -12,12 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scaledreamer.errors import ConfigError
+from scaledreamer.errors import ConfigError, Interrupted
 from scaledreamer.model.library import load_generator
 from scaledreamer.model.shelf import read_card
 from scaledreamer.training.checkpoints import CHECKPOINT
 from scaledreamer.training.config import DistillRun, load_preset, preset_names
 from scaledreamer.training.priors.props import load_prior
+from scaledreamer.training.signals import ends_before_it_begins
 
 TRAIN = [sys.executable, "-c", "from scaledreamer.training.cli import main; main()"]
 TINY_PRIOR = [
@@ -36,6 +37,28 @@ TINY_GENERATOR = [
 
 def train(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*TRAIN, *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_a_budget_is_for_a_dry_run() -> None:
+    done = train("props-triplane", "--budget-gb", 2)
+    assert done.returncode == 2 and "add --dry-run" in done.stderr
+
+
+def test_a_signal_before_the_first_step_says_resume_me() -> None:
+    with pytest.raises(Interrupted, match="ended by SIGTERM"), ends_before_it_begins():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["props-prior", "props-ceiling"])
+def test_a_dry_run_of_what_learns_from_pictures_needs_none(preset: str, tmp_path: Path) -> None:
+    small = [argument for argument in TINY_PRIOR if preset == "props-prior"] or [preset]
+    done = subprocess.run([*TRAIN, *small, "--dry-run"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert len(told["first_steps"]) == 2 and "pictures" in told["stand_ins"][0]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -101,6 +101,16 @@ def test_the_fewest_switches_bring_a_run_under_a_budget() -> None:
     assert not nothing["fits"] and len(nothing["switches"]) == 2
 
 
+def test_embeddings_on_disk_take_no_memory_and_are_offered_where_a_table_does() -> None:
+    run, texts = distill("props-triplane", "prior.path=shipped"), 1_000_000
+    table = of(run, texts).at_peak["embeddings table"]
+    assert table == texts * (2 * 384 * (32 + 1) + 32)  # fp16 rows of 32 tokens and the pooled one, and a mask
+    on_disk = of(distill("props-triplane", "prior.path=shipped", "distill.embeddings=data/embeddings"), texts)
+    assert on_disk.table == 0 and on_disk.peak == of(run, texts).peak - table
+    offered = fit(run, (on_disk.peak + 1e8) / 1e9, texts)
+    assert offered["fits"] and ["distill.embeddings=data/embeddings"] in [each["set"] for each in offered["switches"]]
+
+
 SHIPPED = "prior.path=shipped"
 SMALL = {
     "props": ("props-triplane", [SHIPPED]),

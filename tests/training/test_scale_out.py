@@ -20,6 +20,7 @@ from scaledreamer.training import checkpoints
 from scaledreamer.training.checkpoints import CHECKPOINT
 from scaledreamer.training.config import DistillRun, continued, load_preset
 from scaledreamer.training.loop import LoopConfig, Trainer
+from scaledreamer.training.metrics import METRICS, read_rows
 from scaledreamer.training.optimizers import AdanConfig
 from scaledreamer.training.parallel import GIVEN, Rank, given_place, launch
 from scaledreamer.training.record import RECORD
@@ -292,8 +293,11 @@ def test_a_folder_killed_before_its_first_checkpoint_begins_again(prior: dict[st
     told = arguments("triplane-transformer", "asd", prior | {"loop.steps": 4}, tmp_path / "run")
     assert subprocess.run([*command, *told]).returncode == 0
     made = load_file(tmp_path / "run" / "generator.safetensors")
+    rows = read_rows(tmp_path / "run" / METRICS)
     for path in (tmp_path / "run").glob("*.safetensors"):
         path.unlink()
     done = subprocess.run([*command, "--resume", str(tmp_path / "run")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert equal(made, load_file(tmp_path / "run" / "generator.safetensors"))
+    again = read_rows(tmp_path / "run" / METRICS)
+    assert [row["step"] for row in again] == [row["step"] for row in rows], "every step is logged once"

@@ -10,14 +10,18 @@ from torch import Tensor, nn
 
 from scaledreamer.model.cameras import Camera
 from scaledreamer.model.generators import TriplaneTransformerConfig
-from scaledreamer.model.rendering import LatticeConfig
+from scaledreamer.model.rendering import LatticeConfig, Rendering
+from scaledreamer.model.rendering.result import Samples
 from scaledreamer.model.text import TextEmbedding, TextEncoder
+from scaledreamer.training import step as step_module
 from scaledreamer.training.config import DistillRun, resolve
 from scaledreamer.training.loop import LoopConfig, Trainer
 from scaledreamer.training.parallel import Rank
 from scaledreamer.training.priors.base import Condition, NetworkPrior
 from scaledreamer.training.priors.config import StableDiffusionConfig
 from scaledreamer.training.priors.process import scaled_linear
+from scaledreamer.training.regularizers import RegularizerConfig, regularize
+from scaledreamer.training.schedules import constant
 from scaledreamer.training.step import DistillConfig, DistillTask
 
 WIDTH = 8
@@ -154,6 +158,34 @@ def test_a_vsd_run_resumes_to_the_bit_with_its_copy(corpus: Path, tmp_path: Path
 def test_perp_neg_needs_the_sides() -> None:
     with pytest.raises(ValidationError, match=r"perp_neg=-0\.5 needs view_dependent=true"):
         DistillConfig.model_validate({"loss": {"kind": "asd"}, "perp_neg": -0.5})
+
+
+def test_a_preview_is_drawn_as_the_end_of_the_run_is(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = task(corpus, "asd", sharpness=[0, 12.0, 92.0, 5000], preview=["a mug"])
+    run.steps = 5000
+    seen = list[float]()
+    plain = step_module.render
+
+    def noted(field: Any, camera: Any, background: Any, size: Any, config: LatticeConfig, *rest: Any) -> Any:
+        seen.append(config.sharpness)
+        return plain(field, camera, background, size, config, *rest)
+
+    monkeypatch.setattr(step_module, "render", noted)
+    assert run.preview(run.model) is not None and seen == [92.0]
+
+
+def test_terms_over_what_is_seen_are_zero_where_nothing_is() -> None:
+    nothing = torch.zeros(1, 4, 4, 1, requires_grad=True)
+    samples = Samples(
+        torch.ones(1, 32, 1), torch.ones(1, 32, 3), torch.ones(1, 32, 3), torch.zeros(1, 16, 2),
+        directions=torch.ones(1, 16, 3),
+    )  # fmt: skip
+    colors = torch.zeros(1, 4, 4, 3)
+    empty = Rendering(colors, colors, colors, nothing, nothing, colors, nothing * 1.0, samples)
+    total, values = regularize(RegularizerConfig(orient=constant(1.0), z_variance=constant(1.0)), empty, 0, 1)
+    assert values == {"orient": 0, "z_variance": 0}
+    total.backward()
+    assert nothing.grad is not None and bool(nothing.grad.isfinite().all())
 
 
 def test_a_lattice_may_grow_over_a_run_and_others_have_none() -> None:
