@@ -1,6 +1,7 @@
 """The evaluation as files: metrics.json, a contact sheet beside the ground truth, and a page with both."""
 
 import html
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ from scaledreamer.training.props.shapes import truth
 from scaledreamer.training.props.world import FIRST, WORLDS, Split, World
 
 SPLITS: tuple[Split, ...] = ("seen", "pairs", "sizes", "wordings", "materials", "kinds")
+ROW = 4  # cases beside each other on the sheet
 LOOK = LatticeConfig(nodes=96, samples=128, sharpness=150.0)
 
 
@@ -44,7 +46,7 @@ def look(field: Field, views: int = 2, pixels: int = 64) -> Float[Tensor, "V 3 H
     return rearrange(render(field, camera, None, pixels, LOOK).rgb, "V H W C -> V C H W")
 
 
-def contact_sheet(answer: Answer, chosen: list[Case], columns: int = 4) -> Image.Image:
+def contact_sheet(answer: Answer, chosen: list[Case], columns: int = ROW) -> Image.Image:
     """Answer and truth side by side, two views each."""
     scenes = [torch.cat([look(answer(case)), look(truth(case.prop))]) for case in chosen]
     return sheet(torch.stack(scenes), columns=columns, zoom=1)
@@ -125,20 +127,19 @@ def spread(some: list[Case], limit: int | None) -> list[Case]:
 
 
 def sheet_cases(chosen: dict[Split, list[Case]]) -> list[Case]:
-    """For the picture: of every kind a few cases of each split."""
+    """For the picture: a row of four cases of every kind, of as many splits as there are."""
     shown = []
-    kinds = dict.fromkeys(case.prop.kind for some in chosen.values() for case in some)
-    for kind in kinds:
-        for split in ("seen", "seen", "pairs", "sizes"):
-            rest = [case for case in chosen.get(split, []) if case.prop.kind == kind and case not in shown]
-            rest = rest or [case for case in chosen["seen"] if case.prop.kind == kind and case not in shown]
-            shown += rest[:1]
+    for kind in dict.fromkeys(case.prop.kind for some in chosen.values() for case in some):
+        own = [[case for case in some if case.prop.kind == kind] for some in chosen.values()]
+        in_turn = [case for one_each in itertools.zip_longest(*own) for case in one_each if case is not None]
+        shown += in_turn[:ROW]
     return shown
 
 
 def means(results: dict[str, Any]) -> list[list[str]]:
     """A line for every row and split; the first is the head."""
-    numbers = [name for name in results["generator"]["seen"]["all"] if name != "cases"]
+    first = next(iter(results["generator"].values()))["all"]
+    numbers = [name for name in first if name != "cases"]
     rows = [["row", "prompts", "cases", *map(in_words, numbers)]]
     for name, summaries in results.items():
         for split, summary in summaries.items():
