@@ -340,7 +340,7 @@ class TestFolder:
         run.run()
         text = (tmp_path / REPORT).read_text()
         assert text.count("data:image/png;base64,") == 3 and "<figcaption>step 30<" in text
-        assert "30 of 30, 0 of them skipped" in text and ">240, 8 a step," in text and "(2 processes" in text
+        assert "30 of 30, 0 of them skipped" in text and ">240, 8 a step," in text and "(of all processes" in text
         svg = text[text.index("<svg") : text.index("</svg>")]
         assert all(f">{name}<" in svg for name in ("loss", "grad_norm", "batch", "lr"))
         assert "&lt;x&gt;" in text and "<x>" not in text
@@ -355,10 +355,11 @@ class TestFolder:
     def test_the_report_of_half_a_run_says_what_is_left(self, tmp_path: Path) -> None:
         record.begin(tmp_path, CONFIG, 8, "", step=0, processes=1)
         metrics = Metrics(tmp_path)
-        for step in (5, 10):
-            metrics.append({"step": step, "loss": 1.0, "skipped": 0, "wall_s": step * 360.0, "cpu_s": step * 300.0})
+        for step in (5, 10):  # with two processes, then with one
+            spent = {"wall_s": step * 360.0, "cpu_s": step * 300.0, "core_s": 600.0 * min(step, 5) + 300.0 * (step > 5)}
+            metrics.append({"step": step, "loss": 1.0, "skipped": 0, **spent})
         text = page(tmp_path)
-        assert "2.00 h at this pace" in text and ">1.00 h<" in text and "0.83 h (1 processes" in text
+        assert "2.00 h at this pace" in text and ">1.00 h<" in text and "0.92 h (of all processes" in text
 
     def test_tensorboard_shows_every_step_once_after_a_resume(self, tmp_path: Path) -> None:
         pytest.importorskip("tensorboard")
