@@ -10,6 +10,7 @@ from typing import Any, assert_never
 import torch
 from torch import nn
 
+from scaledreamer.errors import ConfigError
 from scaledreamer.model.generators import (
     AnyGeneratorConfig,
     Conv3DConfig,
@@ -68,6 +69,10 @@ def told_costs(run: Run, budget_gb: float | None) -> dict[str, Any]:
     from scaledreamer.training.costs import costs, fit
 
     if not isinstance(run, DistillRun):
+        if budget_gb is not None:
+            raise ConfigError(
+                f"costs are known of distillation only, and this run is of kind {run.kind}; no --budget-gb"
+            )
         return {"costs": "known of distillation only"}
     corpus = run.distill.corpus
     here = not isinstance(corpus, FileCorpus | JsonLinesCorpus | JsonCorpus) or corpus.path.exists()
@@ -86,7 +91,8 @@ def parts(module: nn.Module) -> dict[str, nn.Module]:
 
 def with_stand_ins(run: Run, folder: Path) -> tuple[Run, list[str]]:
     """The run with tiny networks of the same classes for pretrained weights that are not on this disk, and a tiny
-    generator beside them; with the first prompts of the corpus, or a few of ours. The second says what stands in.
+    generator beside them; with the first prompts of the corpus, or a few of ours; with few pictures of the ground truth
+    where it learns from those. The second says what stands in.
     """
     said = list[str]()
     if not isinstance(run, DistillRun):

@@ -53,7 +53,7 @@ def test_a_signal_before_the_first_step_says_resume_me() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["props-prior", "props-ceiling"])
 def test_a_dry_run_of_what_learns_from_pictures_needs_none(preset: str, tmp_path: Path) -> None:
-    small = [argument for argument in TINY_PRIOR if preset == "props-prior"] or [preset]
+    small = TINY_PRIOR if preset == "props-prior" else [preset]
     done = subprocess.run([*TRAIN, *small, "--dry-run"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
