@@ -71,7 +71,7 @@ def told_costs(run: Run, budget_gb: float | None) -> dict[str, Any]:
     if not isinstance(run, DistillRun):
         if budget_gb is not None:
             raise ConfigError(
-                f"costs are known of distillation only, and this run is of kind {run.kind}; no --budget-gb"
+                f"costs are known of distillation only, this run is of kind {run.kind}; leave out --budget-gb"
             )
         return {"costs": "known of distillation only"}
     corpus = run.distill.corpus

@@ -221,7 +221,7 @@ def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
 
 
 class OneEyed(Regression):
-    """The second process sees nothing of the last layer, and in odd steps nothing at all; nobody sees the one behind."""
+    """The second process sees nothing of the last layer, and in odd steps nothing; nobody sees the one behind."""
 
     def __init__(self) -> None:
         super().__init__()
