@@ -70,7 +70,8 @@ def blend(
     for index in range(steps):
         weight = index / (steps - 1)
         label = prompt if index == 0 else other if index == steps - 1 else f"{weight:.2f}"
-        shown.append((label, thumbnail(pipe.mesh(pipe.blend(prompt, other, weight), resolution), pixels)))
+        mesh = pipe.mesh(pipe.blend(prompt, other, weight), resolution, parts="largest" if 0 < weight < 1 else "large")
+        shown.append((label, thumbnail(mesh, pixels)))
     write(out, drawn(shown, steps))
 
 

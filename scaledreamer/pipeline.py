@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from PIL import Image
 
 from scaledreamer.errors import ConfigError
-from scaledreamer.export.cleanup import keep_large_parts
+from scaledreamer.export.cleanup import CRUMBS, keep_large_parts
 from scaledreamer.export.finish import Asset, Stage, finish_field
 from scaledreamer.export.isosurface import Mode, extract_mesh, with_field_normals
 from scaledreamer.export.mesh import Mesh
-from scaledreamer.export.presets import AssetSettings
+from scaledreamer.export.presets import LARGEST, AssetSettings
 from scaledreamer.model.accelerated import accelerate_pipeline
 from scaledreamer.model.cameras import turntable
 from scaledreamer.model.compile import Acceleration, Accelerator
@@ -24,7 +24,7 @@ from scaledreamer.model.generators import Generator
 from scaledreamer.model.library import load_generator
 from scaledreamer.model.rendering import LatticeConfig, PlainBackground, render
 from scaledreamer.model.shelf import find_model, read_card
-from scaledreamer.model.text import TextEmbedding, TextEncoder, blend
+from scaledreamer.model.text import TextEmbedding, TextEncoder
 from scaledreamer.prompt import check_prompt
 
 
@@ -63,10 +63,18 @@ class TextTo3D:
         said = []
         if beyond := self.encoder.overflow(check_prompt(prompt)):
             said.append(f"the last {beyond} tokens of the prompt lie beyond the text encoder's window")
-        if self.familiarity and not (found := self.familiarity.of(prompt)).known:
+        if self.familiarity is None:
+            return said
+        found = self.familiarity.of(prompt)
+        if not found.known:
             said.append(
                 f"the model {self.model_id} may not know what {prompt!r} asks for (confidence {found.confidence:.2f}); "
                 f"the nearest that it knows is {found.nearest!r}"
+            )
+        elif found.unheard:
+            said.append(
+                f"the model {self.model_id} knows {found.nearest!r} but not what else {prompt!r} names (confidence "
+                f"{found.confidence:.2f}); it makes one thing and may leave out {', '.join(map(repr, found.unheard))}"
             )
         return said
 
@@ -75,28 +83,47 @@ class TextTo3D:
         return self.generate(self.encoder.encode([check_prompt(prompt) for prompt in prompts]), seed)
 
     def blend(self, a: str, b: str, weight: float, seed: int | None = None) -> Field:
-        """The field of (1 - weight) a + weight b, mixed as embeddings."""
+        """The field between two prompts: a at weight 0, b at 1. Raises ConfigError for a weight beyond.
+
+        What lies between two things may leave a crumb of one of them: a mesh with `parts="largest"` is one thing.
+        """
+        if not 0 <= weight <= 1:
+            raise ConfigError(f"cannot blend with weight {weight}; give one from 0 ({a!r}) to 1 ({b!r})")
         texts = self.encoder.encode([check_prompt(a), check_prompt(b)])
-        return self.generate(blend(texts[:1], texts[1:], weight), seed)
+        return self.generate_between(texts[:1], texts[1:], weight, seed)
 
     @torch.no_grad()
     def generate(self, text: TextEmbedding, seed: int | None = None) -> Field:
         """One field with a scene an embedding."""
-        stochastic = self.generator.stochastic
-        if seed is not None and not stochastic:
-            raise ConfigError(f"cannot use seed {seed}: {self.model_id!r} is deterministic; leave the seed out")
-        rng = torch.Generator().manual_seed(seed or 0) if stochastic else None
-        field: Field = self.generator(text.to(self.device), rng=rng)
+        field: Field = self.generator(text.to(self.device), rng=self.rng(seed))
         return field
+
+    @torch.no_grad()
+    def generate_between(self, a: TextEmbedding, b: TextEmbedding, weight: float, seed: int | None = None) -> Field:
+        """One field between two embeddings."""
+        return self.generator.blended(a.to(self.device), b.to(self.device), weight, self.rng(seed))
+
+    def rng(self, seed: int | None) -> torch.Generator | None:
+        """What a stochastic model draws from. Raises ConfigError for a seed that another has no use for."""
+        if self.generator.stochastic:
+            return torch.Generator().manual_seed(seed or 0)
+        if seed is not None:
+            raise ConfigError(f"cannot use seed {seed}: {self.model_id!r} is deterministic; leave the seed out")
+        return None
 
     def __call__(self, prompt: str, resolution: int = 128, mode: Mode = "fast", seed: int | None = None) -> Mesh:
         """The mesh of a prompt. Raises PromptError, EmptySurfaceError, and ConfigError for a seed without use."""
         return self.mesh(self.fields([prompt], seed), resolution, mode)
 
-    def mesh(self, field: Field, resolution: int = 128, mode: Mode = "fast") -> Mesh:
-        """The mesh of scene 0 of a field, without floating crumbs, with the field's own normals."""
+    def mesh(
+        self, field: Field, resolution: int = 128, mode: Mode = "fast", parts: Literal["large", "largest"] = "large"
+    ) -> Mesh:
+        """The mesh of scene 0 of a field, without floating crumbs (or its largest part alone), with the field's own
+        normals.
+        """
         step = field.bound / (resolution - 1)  # half a cell
-        return with_field_normals(field[0], keep_large_parts(extract_mesh(field, resolution, mode)), step)
+        kept = keep_large_parts(extract_mesh(field, resolution, mode), CRUMBS if parts == "large" else LARGEST)
+        return with_field_normals(field[0], kept, step)
 
     def asset(self, prompt: str, settings: AssetSettings | None = None, seed: int | None = None) -> Asset:
         """The finished asset of a prompt: cleaned, within its face budget, textured, placed, with levels and a hull."""

@@ -43,12 +43,28 @@ def test_prompts_become_closed_meshes(pipe: TextTo3D, prompt: str, tmp_path: Pat
     assert mesh.is_watertight and mesh.volume > 0
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.25, 0.5, 0.75, 1.0])
-def test_on_the_way_from_one_prompt_to_another_there_is_one_closed_thing(pipe: TextTo3D, weight: float) -> None:
-    mesh = pipe.mesh(pipe.blend("a red mushroom", "a stone house", weight), resolution=64)
-    solid = trimesh.Trimesh(mesh.vertices, mesh.faces)
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("a red mushroom", "a stone house"), ("a wooden table", "a white sailboat"),
+        ("a tall yellow traffic cone", "a wide blue bed"), ("a signpost", "a stool"), ("a sword", "a cake"),
+        ("an ice cream cone", "a floor lamp"), ("a chair", "an axe"), ("a tent", "a mug"), ("a carrot", "a bookshelf"),
+        ("a rocket", "a donut"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("weight", [0.25, 0.5, 0.75])
+def test_on_the_way_from_one_prompt_to_another_there_is_one_closed_thing(
+    pipe: TextTo3D, a: str, b: str, weight: float
+) -> None:
+    field = pipe.blend(a, b, weight)
+    whole, all_parts = (pipe.mesh(field, resolution=64, parts=parts) for parts in ("largest", "large"))
+    solid = trimesh.Trimesh(whole.vertices, whole.faces)
     parts = [part.volume for part in solid.split()]  # an inner hollow has a negative one
-    assert solid.is_watertight and sum(volume > 0 for volume in parts) == 1 and solid.volume > 0.2
+    assert solid.is_watertight and sum(volume > 0 for volume in parts) == 1
+    assert solid.volume > 0.9 * trimesh.Trimesh(all_parts.vertices, all_parts.faces).volume
+    ends = [pipe(end, resolution=64) for end in (a, b)]
+    volumes = [float(trimesh.Trimesh(end.vertices, end.faces).volume) for end in ends]
+    assert float(solid.volume) == pytest.approx((1 - weight) * volumes[0] + weight * volumes[1], rel=0.15)
 
 
 @pytest.mark.parametrize(

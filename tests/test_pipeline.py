@@ -75,6 +75,12 @@ def test_blending_goes_from_one_prompt_to_the_other(pipe: TextTo3D) -> None:
     assert float((at[0.5] - a).abs().mean()) > 0 and float((at[0.5] - b).abs().mean()) > 0
 
 
+@pytest.mark.parametrize("weight", [-0.01, 1.5, float("nan")])
+def test_a_blend_beyond_its_ends_is_refused(pipe: TextTo3D, weight: float) -> None:
+    with pytest.raises(ConfigError, match=f"weight {weight}; give one from 0"):
+        pipe.blend("a red barrel", "a green chair", weight)
+
+
 def test_a_picture_has_a_transparent_ground(pipe: TextTo3D) -> None:
     picture = np.asarray(pipe.picture(pipe.fields(["a red barrel"]), pixels=48))
     assert picture.shape == (48, 48, 4)

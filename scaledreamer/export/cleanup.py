@@ -10,6 +10,7 @@ from scaledreamer.export.geometry import area_vectors, unit
 from scaledreamer.export.mesh import Mesh
 
 FLAT = 2.0**-21  # of the largest coordinate: four steps of float32, less than a later change of size may round away
+CRUMBS = 0.02  # share of all volume and of all area below which a part is no part of a thing
 ROUNDS = 8  # a repair that has not come to rest by then takes the plain way out
 
 
@@ -37,7 +38,7 @@ def with_copies(mesh: Mesh, sources: Int64[np.ndarray, "N S"], places: Float64[n
     )
 
 
-def keep_large_parts(mesh: Mesh, fraction: float = 0.02) -> Mesh:
+def keep_large_parts(mesh: Mesh, fraction: float = CRUMBS) -> Mesh:
     """The mesh without the parts, connected by position, of less than `fraction` of all volume and of all area."""
     part = parts(first_there(mesh.vertices)[mesh.faces])
     vectors = area_vectors(mesh.vertices, mesh.faces)

@@ -11,6 +11,7 @@ from scaledreamer.errors import ConfigError
 PresetName = Literal["raw", "prop", "hero", "mobile", "print"]
 Target = Literal["generic", "blender", "godot", "unity", "unreal"]
 TextureSize = Literal[0, 256, 512, 1024, 2048, 4096]
+LARGEST = 0.99  # as `floaters`: the largest part alone stays
 
 
 class AssetSettings(Config):

@@ -39,6 +39,10 @@ class AcceleratedTriplanes(Generator):
     ) -> Field:
         return self.generator.field_of(self.planes(*tensors_of(text)), text)
 
+    def blended(self, a: TextEmbedding, b: TextEmbedding, weight: float, rng: torch.Generator | None = None) -> Field:
+        planes_a, planes_b = (self.planes(*tensors_of(text)) for text in (a, b))
+        return self.generator.field_between(planes_a, planes_b, a, b, weight)
+
 
 def accelerate_pipeline(
     encoder: TextEncoder, generator: Generator, accelerator: Accelerator, device: str = "cpu"

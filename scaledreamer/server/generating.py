@@ -101,18 +101,17 @@ class Generating:
         from scaledreamer.model.fields.files import save_field
         from scaledreamer.model.text import concatenate
 
-        texts = concatenate([self.text(task) for task in tasks])
-        field = self.pipe.generate(texts, tasks[0].seed)
-        for number, task in enumerate(tasks):
-            save_field(field[number], task.path, self.note)
+        seed = tasks[0].seed
+        plain = [self.embedding(task.prompt) for task in tasks if task.blend is None]
+        scenes = iter(self.pipe.generate(concatenate(plain), seed) if plain else ())
+        for task in tasks:
+            save_field(next(scenes) if task.blend is None else self.between(task), task.path, self.note)
         return [Made(tuple(self.warnings(task))) for task in tasks]
 
-    def text(self, task: FieldTask) -> Any:
-        """The embedding of a prompt, or of two that are mixed."""
-        from scaledreamer.model.text import blend
-
-        first = self.embedding(task.prompt)
-        return first if task.blend is None else blend(first, self.embedding(task.blend[0]), task.blend[1])
+    def between(self, task: FieldTask) -> Any:
+        """The field of a blend."""
+        other, weight = task.blend or (task.prompt, 0.0)
+        return self.pipe.generate_between(self.embedding(task.prompt), self.embedding(other), weight, task.seed)
 
     def embedding(self, prompt: str) -> Any:
         """Of one prompt; recent ones are kept."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from scaledreamer.errors import ConfigError
-from scaledreamer.export.presets import AssetSettings, asset_settings
+from scaledreamer.export.presets import LARGEST, AssetSettings, asset_settings
 from scaledreamer.export.version import generator
 from scaledreamer.server.costs import cost_parts
 from scaledreamer.server.models import ModelFile
@@ -77,8 +77,10 @@ def settings_of(asked: ExportRequest) -> AssetSettings:
 
 
 def settings_again(resolved: dict[str, Any]) -> AssetSettings:
-    """The settings of a resolved request, as they were when it was accepted."""
-    return asset_settings(**{key: resolved[key] for key in ASSET_FIELDS if key != "formats"})
+    """The settings of a resolved request, as when it was accepted; what lies between two prompts is one part."""
+    between = resolved["blend"] is not None and 0 < resolved["blend"][1] < 1
+    settings = asset_settings(**{key: resolved[key] for key in ASSET_FIELDS if key != "formats"})
+    return settings.model_copy(update={"floaters": LARGEST}) if between else settings
 
 
 def digest(value: object) -> str:

@@ -289,6 +289,8 @@ class TestPipeline:
             found, expected = pipe.fields(prompts), eager.fields(prompts)
             assert type(found) is type(expected) and found.bound == expected.bound
             torch.testing.assert_close(answers(found), answers(expected), rtol=0, atol=1e-5)
+        between, as_eager = (one.blend("a blue mug", "a small yellow lamp", 0.4) for one in (pipe, eager))
+        torch.testing.assert_close(answers(between), answers(as_eager), rtol=0, atol=1e-4)
         assert len(pipe.fields(["a mug"] * (MAX_BATCH + 1))) == MAX_BATCH + 1
 
 

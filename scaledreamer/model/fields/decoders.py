@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from einops import rearrange
@@ -55,6 +56,10 @@ class Decoder(nn.Module):
         """Colour alone, as `decode` has it."""
 
     @abstractmethod
+    def moved_outwards(self, by: float) -> "Decoder":
+        """A copy that says a distance less by `by` object units everywhere (but for an ellipsoid, see there)."""
+
+    @abstractmethod
     def first_layer(self, planes: Float[Tensor, "P C *S"]) -> Float[Tensor, "P H *S"]:
         """What each of the P places adds to the first hidden layer of the distance, from what is stored there."""
 
@@ -99,6 +104,15 @@ class SeparateHeads(Decoder):
 
     def color_of(self, readings: Float[Tensor, "B P C N"]) -> Float[Tensor, "B N 3"]:
         return activate_color(self.rgb_network(rearrange(readings, "B P C N -> B N (P C)")), self.color)
+
+    def moved_outwards(self, by: float) -> "SeparateHeads":
+        """Its ball is as much larger; the half axes of an ellipsoid grow by that share."""
+        moved = deepcopy(self)
+        bias = self.sphere_bias
+        moved.sphere_bias = (
+            (bias[0] * (1 + by), bias[1] * (1 + by), bias[2] * (1 + by)) if isinstance(bias, tuple) else bias + by
+        )
+        return moved
 
     def first_layer(self, planes: Float[Tensor, "P C *S"]) -> Float[Tensor, "P H *S"]:
         slices = rearrange(self.sdf_network[0].weight, "H (P C) -> P H C", P=len(planes))
@@ -168,6 +182,13 @@ class SummedPlanes(Decoder):
     def color_of(self, readings: Float[Tensor, "B P C N"]) -> Float[Tensor, "B N K"]:
         hidden = F.silu(self.hidden(F.silu(rearrange(readings.sum(1), "B C N -> B N C"))))
         return self.shares(F.linear(hidden, self.out.weight[1:], self.out.bias[1:]))
+
+    def moved_outwards(self, by: float) -> "SummedPlanes":
+        """Not beyond the ball that cuts it."""
+        moved = deepcopy(self)
+        with torch.no_grad():
+            moved.out.bias[0] -= by / self.gain
+        return moved
 
     def first_layer(self, planes: Float[Tensor, "P C *S"]) -> Float[Tensor, "P H *S"]:
         return planes

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from scaledreamer.config import Config
 from scaledreamer.model.fields.base import Field
-from scaledreamer.model.text import TextEmbedding
+from scaledreamer.model.text import TextEmbedding, blend
 
 
 class Generator(nn.Module):
@@ -25,3 +25,10 @@ class Generator(nn.Module):
         self, text: TextEmbedding, noise: Float[Tensor, "B Z"] | None = None, rng: torch.Generator | None = None
     ) -> Field:
         """B prompts to one field of B scenes."""
+
+    def blended(self, a: TextEmbedding, b: TextEmbedding, weight: float, rng: torch.Generator | None = None) -> Field:
+        """The field between those of two prompts: (1 - weight) a + weight b, mixed as embeddings where a generator
+        knows nothing better.
+        """
+        field: Field = self(blend(a, b, weight), rng=rng)
+        return field

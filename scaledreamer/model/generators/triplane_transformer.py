@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from scaledreamer.config import Config
 from scaledreamer.model.fields.base import Field
+from scaledreamer.model.fields.between import matter_between
 from scaledreamer.model.fields.color import ColorActivation
 from scaledreamer.model.fields.decoders import Bias, Decoder, SeparateHeads, SummedPlanes
 from scaledreamer.model.fields.stretched import StretchedField
@@ -206,12 +207,42 @@ class TriplaneTransformer(Generator):
 
     def field_of(self, planes: Float[Tensor, "B 3 C R R"], text: TextEmbedding) -> Field:
         """The field of the prompts that these planes belong to."""
+        return self.field_with(planes, *self.beside_planes(text))
+
+    def beside_planes(self, text: TextEmbedding) -> tuple[Tensor | None, Tensor | None]:
+        """What else a prompt says of its field, where the config has it: its palette [B K 3], and the logarithms of
+        the factors that stretch the axes [B 3].
+        """
         palette = None if self.palette is None else self.palette(text).sigmoid()
-        field = TriplaneField(planes, self.decoder, self.config.radius, palette)
         if self.stretch is None:
-            return field
-        logs: Float[Tensor, "B 3"] = STRETCH_STEP * self.stretch(text)[:, 0]
-        return StretchedField(field, logs.clamp(-MOST_LOG_STRETCH, MOST_LOG_STRETCH).exp())
+            return palette, None
+        return palette, (STRETCH_STEP * self.stretch(text)[:, 0]).clamp(-MOST_LOG_STRETCH, MOST_LOG_STRETCH)
+
+    def field_with(
+        self, planes: Float[Tensor, "B 3 C R R"], palette: Float[Tensor, "B K 3"] | None,
+        stretch: Float[Tensor, "B 3"] | None, decoder: Decoder | None = None,
+    ) -> Field:  # fmt: skip
+        """The field of planes and of what is beside them; another decoder may read it."""
+        field = TriplaneField(planes, decoder or self.decoder, self.config.radius, palette)
+        return field if stretch is None else StretchedField(field, stretch.exp())
+
+    def blended(self, a: TextEmbedding, b: TextEmbedding, weight: float, rng: torch.Generator | None = None) -> Field:
+        """Planes, palette and stretch of both prompts, mixed, with as much matter as lies between theirs; one prompt
+        each. Between two embeddings lies what no training saw: it falls to pieces more often.
+        """
+        return self.field_between(self.planes(a), self.planes(b), a, b, weight)
+
+    def field_between(
+        self, planes_a: Tensor, planes_b: Tensor, a: TextEmbedding, b: TextEmbedding, weight: float
+    ) -> Field:
+        """The same of planes that are at hand, of one prompt each."""
+        (palette_a, stretch_a), (palette_b, stretch_b) = self.beside_planes(a), self.beside_planes(b)
+        planes = torch.lerp(planes_a, planes_b, weight)
+        palette = None if palette_a is None or palette_b is None else torch.lerp(palette_a, palette_b, weight)
+        stretch = None if stretch_a is None or stretch_b is None else torch.lerp(stretch_a, stretch_b, weight)
+        first, second = self.field_with(planes_a, palette_a, stretch_a), self.field_with(planes_b, palette_b, stretch_b)
+        outwards = matter_between(first, second, self.field_with(planes, palette, stretch), weight)
+        return self.field_with(planes, palette, stretch, self.decoder.moved_outwards(outwards))
 
     def planes(self, text: TextEmbedding) -> Float[Tensor, "B 3 C R R"]:
         """The three feature planes of every prompt."""

@@ -148,13 +148,16 @@ def varied(world: World, prop: Prop, count: int) -> list[Asked]:
 
 
 def vocabulary(world: World) -> dict[str, list[str]]:
-    """What a model of this world can be asked for: the names of things, and words that say more of them."""
+    """What a model of this world can be asked for: names of things, words that say more of them, and their parts."""
     known = [kind for kind in world.kinds if kind not in world.held_out_kinds]
     said = [world.said(COLORS[color]) for color in world.colors] + [world.said(word) for word in SIZES.values()]
-    parts = [SECONDS[kind] for kind in known]
-    materials = [*MATERIALS, "wood", "steel", "shiny", "made", "details"]
-    words = {word for group in (*said, parts, materials) for word in group} - {"", "any"}
-    return {"nouns": [noun for kind in known for noun in world.said(KINDS[kind])], "words": sorted(words)}
+    materials = [*MATERIALS, "wood", "steel", "shiny"]
+    words = {word for group in (*said, materials) for word in group} - {"", "any"}
+    return {
+        "nouns": [noun for kind in known for noun in world.said(KINDS[kind])],
+        "words": sorted(words),
+        "parts": sorted({SECONDS[kind] for kind in known}),
+    }
 
 
 def grammar_size(world: World) -> int:
