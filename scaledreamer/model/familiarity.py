@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from scaledreamer.config import Config
 from scaledreamer.model.text import TextEncoder
 
-FAMILIAR = 0.62  # confidence below which a prompt is outside of what a model knows
+FAMILIAR = 0.7  # confidence below which a prompt is outside of what a model knows
 HEARD = 0.95  # the most that a likeness of embeddings may claim; 1 means that the words are known
 FILLERS = frozenset(
     {
@@ -81,7 +81,9 @@ class Familiarity:
         phrase, end = self.first(words)
         noun = self.noun_at_the_end(phrase)
         if noun is None:
-            likeness = self.heard @ self.hear([" ".join(["a", *(phrase or words)])])[0]
+            known = self.known_words(phrase)
+            said = [word for at, word in enumerate(phrase) if not known[at]] or words
+            likeness = self.heard @ self.hear([" ".join(["a", *said])])[0]
             best = list(self.nouns)[int(likeness.argmax())]
             spelled = get_close_matches(" ".join(phrase[-1:]), self.nouns, 1, cutoff=0.8)  # "mushrom"
             return Familiar(min(HEARD, max(0.0, float(likeness.max()))), self.nouns[(spelled or [best])[0]])
@@ -119,8 +121,8 @@ class Familiarity:
                     return candidate
         return None
 
-    def known_words(self, words: list[str], noun: str) -> list[bool]:
-        """Which of the words say the noun, or something known of it; parts do so after "with" only."""
+    def known_words(self, words: list[str], noun: str = "") -> list[bool]:
+        """Which of the words say the noun, or something known of a thing; parts do so after "with" only."""
         known = [False] * len(words)
         for at in range(len(words)):
             for length in range(1, min(self.longest, len(words) - at) + 1):
