@@ -11,6 +11,7 @@ from scaledreamer.export.cleanup import drop_degenerate_faces, keep_large_parts,
 from scaledreamer.export.collision import collision
 from scaledreamer.export.deviation import deviation
 from scaledreamer.export.facts import MeshFacts, measure
+from scaledreamer.export.footing import press_flat
 from scaledreamer.export.holes import fill_holes
 from scaledreamer.export.isosurface import extract_mesh, with_field_normals
 from scaledreamer.export.lods import lod_chain
@@ -162,6 +163,8 @@ class Finishing:
             mesh = self.step("merge vertices", mesh, merge_vertices(mesh))
         if settings.floaters > 0:
             mesh = self.step("floaters", mesh, keep_large_parts(mesh, settings.floaters))
+        if self.of_field:
+            mesh = self.step("footing", mesh, press_flat(mesh, settings.footing))
         if not settings.repair:
             return mesh
         sound = self.facts(mesh)
