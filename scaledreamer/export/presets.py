@@ -23,7 +23,7 @@ class AssetSettings(Config):
     mode: Literal["fast", "exact"] = "fast"
     tight: bool = False  # the lattice spans the object instead of the box
     floaters: Annotated[float, Limits(ge=0, lt=1)] = 0.01  # parts below this share of volume and of area go
-    footing: Annotated[float, Limits(ge=0, le=0.1)] = 0.015  # of the height: what is below is pressed flat, to stand on
+    footing: Annotated[float, Limits(ge=0, le=0.1)] = 0.02  # of the height: what is below is pressed flat, to stand on
     repair: bool = True  # degenerate faces, winding, non-manifold edges, holes
     faces: Annotated[int, Limits(ge=20, le=500_000)] | None = 10_000  # at most; None keeps all
     texture: TextureSize = 1024  # side of the base-colour picture; 0 colours the vertices instead

@@ -56,7 +56,7 @@ GENERATOR = Stage(
     data="prompts of the same props, 16 wordings each, none of those held out; no shape and no picture reaches "
     "the generator, which learns from the prior alone",
     limits="makes the things that `vocabulary` names and answers others with a warning; one thing a prompt; parts "
-    "thinner than 0.04 of a box of 2 may break or blur; holes (a donut's, a handle's) and hollows (a bucket, a shelf) "
+    "thinner than 0.04 of a box of 2 may break or blur; small holes (a donut's) and hollows (a bucket, a shelf) "
     "are filled; writing, faces and patterns are beyond it",
 )  # fmt: skip
 

@@ -46,7 +46,7 @@ def test_an_asset_stands_flat_and_stays_closed(kind: str) -> None:
     settings = AssetSettings(resolution=64, faces=None, texture=0, lods=0, collision="none", thumbnail=0)
     scene = truth(Prop(kind, "red", "plain"))
     asset, as_it_was = (
-        finish_field(scene, settings.model_copy(update={"footing": share}), kind, "truth") for share in (0.015, 0.0)
+        finish_field(scene, settings.model_copy(update={"footing": share}), kind, "truth") for share in (0.02, 0.0)
     )
     solid, before = (trimesh.Trimesh(one.levels[0].vertices, one.levels[0].faces) for one in (asset, as_it_was))
     assert solid.is_watertight and "footing" in [step.step for step in asset.report.steps]

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from scaledreamer.model.fields.base import Field
 
-NODES = 48  # along the box, where matter is counted
+NODES = 64  # along the box, where matter is counted
 
 
 def distances_of(field: Field) -> Float[Tensor, " N"]:
