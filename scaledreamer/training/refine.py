@@ -33,6 +33,8 @@ from scaledreamer.training.step import DistillConfig, lesson
 Ended = Literal["steps", "patience", "not-finite"]  # all were taken; no check was better; the loss was not finite
 MAX_BAD_STEPS = 10  # in a row that are not finite
 DRAWN, HELD = 1 << 17, 1 << 13  # points of the box, and those of them closest to the surface, whose colours are held
+COUNTED = 1 << 14  # points of the box at which matter is counted
+SOFT = 0.02  # of the box's half side: how soft a border is where matter is counted
 
 
 class RefineConfig(Config):
@@ -45,6 +47,9 @@ class RefineConfig(Config):
     lr_scale: Scheduled = Schedule(knots=((0, 0.1), (0.05, 1), (1, 0.05)))
     ema: Annotated[float, Limits(ge=0, lt=1)] = 0.98
     hold_colors: NonNegativeFloat = 4e3  # weight of their mean absolute change beside the loss; 0: the prior decides
+    hold_spread: NonNegativeFloat = (
+        1e8  # weight of the mean square of their matter's relative change of place and spread
+    )
     judge: JudgeConfig = JudgeConfig()
     check_every: PositiveInt = 50
     patience: PositiveInt = 2  # checks without a better one that end it
@@ -129,8 +134,9 @@ class Work:
         self.background = behind(config.distill).to(field.device)
         self.uncond, self.vsd = prior.embed([prior.negative_prompt]), build_vsd(config.distill.loss, prior)
         self.optimizer = build_optimizer(config.optimizer, [{"params": self.tensors}])
-        self.skin = near_surface(field)
+        self.skin, self.box = near_surface(field), drawn(field, COUNTED)
         self.colors = field[0].query(self.skin).rgb.detach()
+        self.spread = spread(field[0], self.box).detach()
         self.bad = 0  # steps in a row that were not finite
 
     def score(self, field: Field) -> float:
@@ -150,6 +156,8 @@ class Work:
         )  # fmt: skip
         if config.hold_colors:
             loss = loss + config.hold_colors * F.l1_loss(self.own.query(self.skin).rgb, self.colors)
+        if config.hold_spread:
+            loss = loss + config.hold_spread * relative_change(spread(self.own, self.box), self.spread)
         gradients = torch.autograd.grad(loss, self.tensors, allow_unused=True)  # what prompts share gets none
         known = [gradient for gradient in gradients if gradient is not None]
         if not all(bool(value.isfinite().all()) for value in (loss, *known)):
@@ -169,11 +177,29 @@ class Work:
 
 def near_surface(field: Field) -> Float[Tensor, "1 N 3"]:
     """Evenly drawn points of the box that are closest to the surface of scene 0, always the same ones."""
-    rng = torch.Generator().manual_seed(0)
-    points = (2 * torch.rand(1, DRAWN, 3, generator=rng) - 1).to(field.device) * field.bound
+    points = drawn(field, DRAWN)
     with torch.no_grad():
         closest = field[0].query(points).sdf[0, :, 0].abs().topk(HELD, largest=False).indices
     return points[:, closest]
+
+
+def drawn(field: Field, count: int) -> Float[Tensor, "1 N 3"]:
+    """Points of the box, evenly, always the same ones."""
+    rng = torch.Generator().manual_seed(0)
+    return (2 * torch.rand(1, count, 3, generator=rng) - 1).to(field.device) * field.bound
+
+
+def spread(field: Field, points: Float[Tensor, "1 N 3"]) -> Float[Tensor, "2 3"]:
+    """Mean and standard deviation, along each axis, of where the matter of scene 0 is, in object units."""
+    matter = torch.sigmoid(-field.sdf(points)[0] / (SOFT * field.bound))
+    share = matter / matter.sum().clamp(min=1e-6)
+    mean = (share * points[0]).sum(0)
+    return torch.stack([mean, (share * (points[0] - mean).square()).sum(0).clamp(min=1e-12).sqrt()])
+
+
+def relative_change(now: Float[Tensor, "2 3"], first: Float[Tensor, "2 3"]) -> Float[Tensor, ""]:
+    """Mean square of the change of place and spread, in first spreads."""
+    return ((now - first) / first[1]).square().mean()
 
 
 def behind(config: DistillConfig) -> Background:

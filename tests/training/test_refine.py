@@ -232,6 +232,35 @@ def test_the_colours_on_the_surface_stay_while_the_shape_moves(kind: str) -> Non
     assert moved[1e7][0] < 0.25 * moved[0.0][0] and moved[1e7][1] > 0
 
 
+def test_the_spread_of_a_ball_is_its_centre_and_its_radius_over_the_root_of_five() -> None:
+    class Ball(Analytic):
+        def sdf(self, points: torch.Tensor) -> torch.Tensor:
+            return (points - torch.tensor([0.1, -0.2, 0.0])).norm(dim=-1, keepdim=True) - 0.6
+
+    center, deviation = refining.spread(Ball((ball(),)), refining.drawn(Ball((ball(),)), 1 << 17))
+    torch.testing.assert_close(center, torch.tensor([0.1, -0.2, 0.0]), rtol=0, atol=0.01)
+    torch.testing.assert_close(deviation, torch.full((3,), 0.6 / 5**0.5), rtol=0.02, atol=0)
+    now = torch.stack([center + 0.1 * deviation, 1.2 * deviation])
+    assert float(refining.relative_change(now, torch.stack([center, deviation]))) == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize("kind", ["triplane", "voxel"])
+def test_the_spread_of_matter_stays_while_the_shape_moves(kind: str) -> None:
+    before, changes = field(kind), {}
+    for held in (0.0, 1e9):
+        settings = config(
+            distill={**STEP, "views": {"views": 1}}, optimizer={"kind": "adam", "lr": 0.05}, steps=60,
+            hold_colors=0, hold_spread=held,
+        )  # fmt: skip
+        work = refining.Work(before, "a mug", Believes(0.0), settings)
+        for step in range(1, 61):
+            assert work.advance(step)
+        shape = (work.own.sdf(work.skin) - before[0].sdf(work.skin)).detach().abs().mean()
+        change = refining.relative_change(refining.spread(work.own, work.box), work.spread).detach()
+        changes[held] = float(change), float(shape)
+    assert changes[1e9][0] < 0.1 * changes[0.0][0] and changes[1e9][1] > 0
+
+
 @pytest.mark.parametrize("views", [1, 2, 6])
 def test_views_that_make_no_whole_sets_are_refused(views: int, prior: PropsPrior) -> None:
     with pytest.raises(ConfigError, match=rf"views={views} makes no whole set .* set distill.views.views=4"):
