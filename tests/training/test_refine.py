@@ -207,7 +207,13 @@ def test_the_score_is_how_far_the_pictures_are_from_what_the_prior_believes(leve
 def test_distillation_brings_the_score_down_and_the_field_towards_the_belief() -> None:
     adam = {"kind": "adam", "lr": 0.05}
     longer = config(
-        distill={**STEP, "views": {"views": 1}}, steps=120, check_every=60, ema=0.5, optimizer=adam, hold_colors=0
+        distill={**STEP, "views": {"views": 1}},
+        steps=120,
+        check_every=60,
+        ema=0.5,
+        optimizer=adam,
+        hold_colors=0,
+        hold_spread=0,
     )
     refined = refine(field(), "a mug", Believes(0.0), longer)
     assert refined.best.step > 0 and refined.best.score < 0.95 * refined.checks[0].score
