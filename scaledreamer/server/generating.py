@@ -105,13 +105,16 @@ class Generating:
         plain = [self.embedding(task.prompt) for task in tasks if task.blend is None]
         scenes = iter(self.pipe.generate(concatenate(plain), seed) if plain else ())
         for task in tasks:
-            save_field(next(scenes) if task.blend is None else self.between(task), task.path, self.note)
+            save_field(
+                next(scenes) if task.blend is None else self.between(task.prompt, *task.blend, task.seed),
+                task.path,
+                self.note,
+            )
         return [Made(tuple(self.warnings(task))) for task in tasks]
 
-    def between(self, task: FieldTask) -> Any:
+    def between(self, prompt: str, other: str, weight: float, seed: int | None) -> Any:
         """The field of a blend."""
-        other, weight = task.blend or (task.prompt, 0.0)
-        return self.pipe.generate_between(self.embedding(task.prompt), self.embedding(other), weight, task.seed)
+        return self.pipe.generate_between(self.embedding(prompt), self.embedding(other), weight, seed)
 
     def embedding(self, prompt: str) -> Any:
         """Of one prompt; recent ones are kept."""

@@ -44,7 +44,7 @@ Whole = BeforeValidator(whole)  # the last of the annotations, so that bounds st
 
 
 class Blend(BaseModel):
-    """A second prompt that is mixed in, as embeddings."""
+    """A second prompt; the answer lies between both, and is one part."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 

@@ -47,9 +47,7 @@ class RefineConfig(Config):
     lr_scale: Scheduled = Schedule(knots=((0, 0.1), (0.05, 1), (1, 0.05)))
     ema: Annotated[float, Limits(ge=0, lt=1)] = 0.98
     hold_colors: NonNegativeFloat = 4e3  # weight of their mean absolute change beside the loss; 0: the prior decides
-    hold_spread: NonNegativeFloat = (
-        1e8  # weight of the mean square of their matter's relative change of place and spread
-    )
+    hold_spread: NonNegativeFloat = 1e8  # weight of the mean square change of place and spread of matter, relative
     judge: JudgeConfig = JudgeConfig()
     check_every: PositiveInt = 50
     patience: PositiveInt = 2  # checks without a better one that end it
