@@ -8,6 +8,7 @@ import trimesh
 
 from scaledreamer import TextTo3D
 from scaledreamer.export.color import linear_to_srgb
+from scaledreamer.export.presets import LARGEST, asset_settings
 from scaledreamer.model.shelf import find_model, read_card, read_header, shipped_models
 from scaledreamer.training.priors.props import load_prior, prior_path
 from scaledreamer.training.props.palette import PALETTE
@@ -65,6 +66,13 @@ def test_on_the_way_from_one_prompt_to_another_there_is_one_closed_thing(
     ends = [pipe(end, resolution=64) for end in (a, b)]
     volumes = [float(trimesh.Trimesh(end.vertices, end.faces).volume) for end in ends]
     assert float(solid.volume) == pytest.approx((1 - weight) * volumes[0] + weight * volumes[1], rel=0.15)
+
+
+def test_a_finished_blend_is_one_part_though_a_thin_bridge_is_in_it(pipe: TextTo3D) -> None:
+    settings = asset_settings(floaters=LARGEST, texture=0, lods=0, thumbnail=0, collision="none")
+    report = pipe.finish("between", pipe.blend("a wooden table", "a white sailboat", 0.5), settings).report
+    assert report.levels[0].facts.parts == 1
+    assert report.levels[0].facts.watertight
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ def simplify(mesh: Mesh, faces: int) -> Mesh:
     """The mesh in at most `faces` faces, within 2 % of that where it can be; itself when it has no more.
 
     By quadric error metrics (Garland and Heckbert, SIGGRAPH 1997), repaired: closed, manifold and wound consistently if
-    the mesh is. Very few faces may be those of a convex hull. Colours and normals are those of the nearest vertex
-    before.
+    the mesh is, and of no more parts where some way of many is found. Very few faces may be those of a convex hull.
+    Colours and normals are those of the nearest vertex before.
     """
     if faces < 4:
         raise ExportError(f"cannot simplify to {faces} faces; a closed surface has at least 4")
@@ -78,7 +78,7 @@ def fewest_faces(mesh: Mesh, max_error: float, at_least: int, at_most: int) -> t
 
 def reduced(mesh: Mesh, faces: int, before: MeshFacts) -> Mesh:
     """The simplified mesh, with colours and normals that mean nothing yet; `before` are the facts of the mesh."""
-    found: list[tuple[bool, bool, float, int, Mesh]] = []
+    found: list[tuple[bool, bool, bool, float, int, Mesh]] = []
     mesh = merge_vertices(mesh)
     for way in (candidates, coarser_candidates):
         for candidate in way(mesh, faces):
@@ -86,15 +86,16 @@ def reduced(mesh: Mesh, faces: int, before: MeshFacts) -> Mesh:
             if is_worse(after, before):
                 continue
             close, kept = after.faces >= min(CLOSE * faces, faces - 1), after.area >= KEPT * before.area
+            whole = faces <= FEW or after.parts <= before.parts  # a thin bridge can be collapsed into nothing
             liked = after.faces if kept and faces > FEW else -loss(after, before)
-            found.append((kept, close, liked, -len(found), candidate))
-            if kept and close and faces > FEW:
+            found.append((kept, whole, close, liked, -len(found), candidate))
+            if kept and whole and close and faces > FEW:
                 break
-        if any(kept and close for kept, close, *_ in found):
+        if any(kept and whole and close for kept, whole, close, *_ in found):
             break
     if not found:
         raise ExportError(f"cannot simplify this mesh of {len(mesh.faces)} faces to {faces}; ask for more")
-    return max(found, key=lambda ranked: ranked[:4])[-1]
+    return max(found, key=lambda ranked: ranked[:5])[-1]
 
 
 def loss(after: MeshFacts, before: MeshFacts) -> float:

@@ -5,15 +5,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 import trimesh
+from jaxtyping import Float
 from scipy.spatial import cKDTree
+from torch import Tensor
 
 from scaledreamer.errors import ExportError
 from scaledreamer.export import Mesh
 from scaledreamer.export.deviation import SAMPLES, Nearby, deviation, spread
 from scaledreamer.export.facts import measure
+from scaledreamer.export.isosurface import extract_mesh
 from scaledreamer.export.repair import make_manifold
 from scaledreamer.export.simplify import coarse_hull, simplify, simplify_to_error
+from tests.export.fields import Analytic, ball
 from tests.export.shapes import cube, half_sphere, joined, mesh_of, sphere, turned_over, voxels
 from tests.export.test_repair import bounds_a_solid, solid
 
@@ -89,6 +94,21 @@ def test_slivers_become_fewer_and_nothing_is_lost(name: str) -> None:
     assert after.watertight and after.winding_consistent and after.degenerate_faces == 0
     assert 0.8 * faces <= after.faces <= faces
     assert after.volume == pytest.approx(before.volume, rel=0.03)
+
+
+@pytest.mark.parametrize("faces", [300, 600, 1000, 2000])
+def test_a_thin_bridge_holds(faces: int) -> None:
+    """A thread between two balls, which the first way that is tried tears."""
+    left, right = ball(x=-0.5, radius=0.3), ball(x=0.5, radius=0.3)
+
+    def shape(p: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        thread = torch.maximum(torch.hypot(p[:, 1] - 0.003, p[:, 2] - 0.005) - 0.02, p[:, 0].abs() - 0.4)
+        return torch.stack([left(p), right(p), thread]).amin(0)
+
+    mesh = extract_mesh(Analytic((shape,)), 64)
+    after = measure(simplify(mesh, faces))
+    assert measure(mesh).parts == after.parts == 1
+    assert after.watertight
 
 
 def test_flat_faces_cost_nothing() -> None:
