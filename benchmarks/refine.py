@@ -49,11 +49,11 @@ def once(case: Case, overrides: list[str]) -> tuple[Case, Row, Row, dict[str, fl
     _, config = read_recipe(RECIPE, overrides)
     field = pipe.fields([case.prompt])
     began = time.process_time()
-    refined = refine(field, case.prompt, prior, config)
+    refined = refine(field, case.prompt, prior, config, also=[pipe.in_other_words(case.prompt)])
     seconds = time.process_time() - began
     facts = {
-        "cpu": seconds, "steps": refined.checks[-1].step, "kept": refined.best.step,
-        "gain": 1 - refined.best.score / refined.checks[0].score,
+        "cpu": seconds, "steps": refined.checks[-1].step, "kept": refined.kept.step,
+        "gain": 1 - refined.kept.score / refined.checks[0].score,
     }  # fmt: skip
     return case, score(measure(field), case.prop, WIDE), score(measure(refined.field), case.prop, WIDE), facts
 

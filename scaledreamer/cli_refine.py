@@ -36,7 +36,7 @@ RECIPE_GROUPS = ("prior.", "distill.", "refine.")
 def refine(
     prompt: PromptArgument,
     out: OutOption,
-    steps: Annotated[int | None, typer.Option(min=1, help="at most so many; 150 if left out")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="at most so many; 100 if left out")] = None,
     recipe: Annotated[
         str, typer.Option(help="the training preset whose prior and steps to take, as they are at its end")
     ] = "props-refine",
@@ -89,19 +89,20 @@ def refine(
     loaded = time.monotonic()
     stochastic = pipe.generator.stochastic
     field = load_field(start, device) if start else pipe.fields([prompt], seed if stochastic else None)
+    also = [] if start or stochastic else [pipe.in_other_words(prompt)]
     strip = Strip(config, out[0].with_name(f"{out[0].stem}-refine.png")) if previews else None
     with Progress(config.steps) as bar:
 
         def told(check: Check, looked_at: object) -> None:
             bar.update(check.step, {"score": check.score})
 
-        refined = run(field, prompt, prior, config, [told, strip] if strip else [told])
+        refined = run(field, prompt, prior, config, [told, strip] if strip else [told], also)
     refining = time.monotonic()
     asset = pipe.finish(prompt, refined.field, chosen)
     written = write_asset(asset, out, chosen, pipe.card.get("licence"))
-    first, best, taken = refined.checks[0], refined.best, refined.checks[-1].step
+    first, kept, taken = refined.checks[0], refined.kept, refined.checks[-1].step
     told_of = {
-        "steps": taken, "kept": best.step, "score_before": first.score, "score": best.score, "ended": refined.ended,
+        "steps": taken, "kept": kept.step, "score_before": first.score, "score": kept.score, "ended": refined.ended,
         "recipe": recipe, "seed": config.seed,
     }  # fmt: skip
     if keep is not None:
@@ -112,12 +113,17 @@ def refine(
         written.append(str(strip.path))
     if refined.ended == "not-finite":
         warn(f"it ended at step {taken} because the loss was not finite; a smaller refine.optimizer.lr may help")
-    if best.step == 0:
+    if refined.ended == "distrusted":
+        warn(
+            f"the prior likes step {taken} more than {config.most_gain:.0%} better: it would make another thing of "
+            f"{prompt!r} than the model does, so no step is kept; refine.most_gain=1 keeps the one that it likes best"
+        )
+    if kept.step == 0:
         came = f"the field of {start}" if start else "what `generate` makes"
-        warn(f"no check was better than the first; the asset is {came}")
+        warn(f"no step was kept; the asset is {came if kept is first else 'the mean of what other wordings give'}")
     elif not as_json:
-        scores = f"{first.score:.4g} before, {best.score:.4g} now, less is better"
-        print(f"kept step {best.step} of {taken}; the prior's score was {scores}")
+        scores = f"{first.score:.4g} before, {kept.score:.4g} now, less is better"
+        print(f"kept step {kept.step} of {taken}; the prior's score was {scores}")
     seconds = {
         "load": round(loaded - began, 2), "refine": round(refining - loaded, 2),
         "generate": round(time.monotonic() - loaded, 2), **asset.seconds,

@@ -20,12 +20,13 @@ from scaledreamer.model.compile import Acceleration, Accelerator
 from scaledreamer.model.encoders import load_encoder
 from scaledreamer.model.familiarity import Familiarity, Vocabulary
 from scaledreamer.model.fields.base import Field
+from scaledreamer.model.fields.copies import averaged
 from scaledreamer.model.generators import Generator
 from scaledreamer.model.library import load_generator
 from scaledreamer.model.rendering import LatticeConfig, PlainBackground, render
 from scaledreamer.model.shelf import find_model, read_card
 from scaledreamer.model.text import TextEmbedding, TextEncoder
-from scaledreamer.prompt import check_prompt
+from scaledreamer.prompt import check_prompt, said_otherwise
 
 
 class TextTo3D:
@@ -81,6 +82,15 @@ class TextTo3D:
     def fields(self, prompts: list[str], seed: int | None = None) -> Field:
         """One field with a scene a prompt. A stochastic model draws from `seed` (None: 0); others refuse one."""
         return self.generate(self.encoder.encode([check_prompt(prompt) for prompt in prompts]), seed)
+
+    def in_other_words(self, prompt: str) -> Field:
+        """One scene: what the answers to the prompt and to other wordings of it have in common, the mean of what they
+        bring. Only of deterministic models; raises ConfigError for others.
+        """
+        if self.generator.stochastic:
+            raise ConfigError(f"cannot average answers of {self.model_id!r}: each is drawn anew")
+        prompt = check_prompt(prompt)
+        return averaged(self.fields([prompt, *said_otherwise(prompt)]))
 
     def blend(self, a: str, b: str, weight: float, seed: int | None = None) -> Field:
         """The field between two prompts: a at weight 0, b at 1. Raises ConfigError for a weight beyond.

@@ -1,8 +1,11 @@
 """What a prompt may be: the one rule that the library, the command line and the server share."""
 
+import re
+
 from scaledreamer.errors import PromptError
 
 MAX_CHARACTERS = 1000
+ARTICLE = re.compile(r"(an?|the)\s+", re.IGNORECASE)
 
 
 def check_prompt(prompt: object) -> str:
@@ -21,3 +24,11 @@ def check_prompt(prompt: object) -> str:
     if len(prompt) > MAX_CHARACTERS:
         raise PromptError(f"the prompt has {len(prompt)} characters; at most {MAX_CHARACTERS} are read")
     return prompt
+
+
+def said_otherwise(prompt: str) -> list[str]:
+    """Other prompts that ask for the same: for "a mug" "the mug", "a 3d model of a mug" and so on."""
+    thing = ARTICLE.sub("", prompt, count=1) if ARTICLE.match(prompt) else prompt
+    one = f"{'an' if thing[:1].lower() in tuple('aeiou') else 'a'} {thing}"
+    said = thing, f"the {thing}", f"a 3d model of {one}", f"{one}, game asset", f"a low poly {thing}"
+    return [text for text in said if text != prompt and len(text) <= MAX_CHARACTERS]

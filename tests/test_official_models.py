@@ -10,6 +10,7 @@ import torch
 
 from scaledreamer import TextTo3D
 from scaledreamer.convert import convert
+from scaledreamer.errors import ConfigError
 from scaledreamer.export.presets import asset_settings
 from scaledreamer.model import official
 from scaledreamer.model.generators import Generator, build_generator
@@ -73,6 +74,8 @@ def test_a_stochastic_model_gives_the_same_mesh_for_a_seed_and_another_for_anoth
     assert np.array_equal(pipe("a mug", resolution=32).vertices, pipe("a mug", resolution=32, seed=0).vertices)
     points = torch.rand(1, 20, 3, generator=torch.Generator().manual_seed(0))
     assert torch.equal(*(pipe.blend("a mug", "a hat", 0.0, seed=1).sdf(points) for _ in "ab"))
+    with pytest.raises(ConfigError, match="cannot average answers of 'DF415': each is drawn anew"):
+        pipe.in_other_words("a mug")
     assert torch.allclose(pipe.blend("a mug", "a hat", 0.0, 1).sdf(points), pipe.fields(["a mug"], 1).sdf(points))
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from scaledreamer import Mesh, TextTo3D, load_generator
 from scaledreamer.errors import ConfigError, EmptySurfaceError, ModelFileError, PromptError
 from scaledreamer.export.presets import AssetSettings
+from scaledreamer.model.fields.triplane import TriplaneField
 from scaledreamer.model.generators.triplane_transformer import (
     SummedPlanesConfig,
     TriplaneTransformer,
@@ -124,6 +125,16 @@ def test_a_seed_is_for_stochastic_models_alone(pipe: TextTo3D) -> None:
         pipe("a red barrel", resolution=16, seed=3)
     with pytest.raises(ConfigError, match="seed 0"):
         pipe.blend("a red barrel", "a green chair", 0.5, seed=0)
+
+
+def test_in_other_words_is_the_mean_of_what_the_wordings_bring(pipe: TextTo3D) -> None:
+    planes = pipe.fields(["an axe", "axe", "the axe", "a 3d model of an axe", "an axe, game asset", "a low poly axe"])
+    assert isinstance(planes, TriplaneField)
+    found = pipe.in_other_words(" an axe")
+    assert isinstance(found, TriplaneField)
+    assert torch.allclose(found.planes, planes.planes.mean(0, keepdim=True), atol=1e-6)
+    with pytest.raises(PromptError, match="empty"):
+        pipe.in_other_words(" ")
 
 
 def test_public_names_load_at_first_use(model: Path) -> None:

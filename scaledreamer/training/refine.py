@@ -2,7 +2,8 @@
 
 What is optimised is what the prompt has brought: the planes, the voxels, the perceptrons of a hash grid; the decoder
 stays. Every `check_every` steps the prior itself judges the averaged field (`judge.py`), and the best one is kept. The
-first one takes part, so that by this judge the result is never worse than what it began with.
+first one takes part, so that by this judge the result is never worse than what it began with. A field that it likes
+very much better is another thing, and no longer the first one improved: then the first is kept.
 """
 
 import math
@@ -30,7 +31,8 @@ from scaledreamer.training.priors.base import Prior
 from scaledreamer.training.schedules import Schedule, Scheduled
 from scaledreamer.training.step import DistillConfig, lesson
 
-Ended = Literal["steps", "patience", "not-finite"]  # all were taken; no check was better; the loss was not finite
+# All were taken; no check was better; the loss was not finite; the judge liked it too much.
+Ended = Literal["steps", "patience", "not-finite", "distrusted"]
 MAX_BAD_STEPS = 10  # in a row that are not finite
 DRAWN, HELD = 1 << 17, 1 << 13  # points of the box, and those of them closest to the surface, whose colours are held
 COUNTED = 1 << 14  # points of the box at which matter is counted
@@ -42,7 +44,7 @@ class RefineConfig(Config):
 
     distill: DistillConfig  # what a step is; its corpus, prompts and preview are not used
     at: PositiveInt = 1  # the step of a run of as many, at which the schedules of `distill` are read: its end
-    steps: PositiveInt = 150
+    steps: PositiveInt = 100
     optimizer: OptimizerConfig = AdamConfig(lr=3e-3)
     lr_scale: Scheduled = Schedule(knots=((0, 0.1), (0.05, 1), (1, 0.05)))
     ema: Annotated[float, Limits(ge=0, lt=1)] = 0.98
@@ -51,6 +53,7 @@ class RefineConfig(Config):
     judge: JudgeConfig = JudgeConfig()
     check_every: PositiveInt = 50
     patience: PositiveInt = 2  # checks without a better one that end it
+    most_gain: Annotated[float, Limits(gt=0, le=1)] = 0.05  # of the first score; with more, no step is kept. 1: any is
     seed: Annotated[int, Limits(ge=0)] = 0
 
 
@@ -70,50 +73,64 @@ class Refined:
     field: Field  # one scene
     checks: tuple[Check, ...]
     ended: Ended
-
-    @property
-    def best(self) -> Check:
-        """Of the field that was kept."""
-        return [check for check in self.checks if check.best][-1]
+    kept: Check  # of the field
 
 
 Told = Callable[[Check, Field], None]  # hears of every check, with the field that was judged
 
 
-def refine(field: Field, prompt: str, prior: Prior, config: RefineConfig, told: Sequence[Told] = ()) -> Refined:
+def refine(
+    field: Field, prompt: str, prior: Prior, config: RefineConfig, told: Sequence[Told] = (),
+    also: Sequence[Field] = (),
+) -> Refined:  # fmt: skip
     """Scene 0 of a field after at most `config.steps` steps of distillation for one prompt.
 
-    The field that is given stays as it is. The same seed gives the same result; where no check is better than the
-    first it is the field that came, to the bit. All of `told` hear of every check. Raises ConfigError for views that
-    make no whole sets of the prior's, and for a field that the prior can say nothing of.
+    The steps begin from the field that the judge likes best: this one, or one of `also`, other answers to the prompt.
+    Where they come to one whose score is lower by more than `config.most_gain` they are not trusted. What is given stays
+    as it is. The same seed gives the same result; where no check is better than the first it is the field that came, to
+    the bit. All of `told` hear of every check. Raises ConfigError for views that make no whole sets of the prior's, and
+    for a field that the prior can say nothing of.
     """
-    work = Work(field, prompt, prior, config)
-    kept = frozen_copy(field)[0]
-    checks = [Check(0, work.score(kept), best=True)]
-    if not math.isfinite(checks[0].score):
+    work, checks = Work(field, prompt, prior, config), list[Check]()
+
+    def check(step: int, judged: Work, highest: float = math.inf) -> Check:
+        score = judged.score(judged.average)
+        checks.append(Check(step, score, best=score < highest))
+        for hear in told:
+            hear(checks[-1], judged.average)
+        return checks[-1]
+
+    first = check(0, work).score
+    if not math.isfinite(first):
         raise ConfigError(
-            f"the prior's score of the first field is {checks[0].score}: does {prompt!r} have a surface, and do "
+            f"the prior's score of the first field is {first}: does {prompt!r} have a surface, and do "
             "distill.views see it?"
         )
-    for hear in told:
-        hear(checks[0], kept)
+    trusted, start = (1 - config.most_gain) * first, checks[0]
+    for other in also:
+        begun = Work(other, prompt, prior, config)
+        if (found := check(0, begun, start.score)).best and found.score >= trusted:
+            work, start = begun, found
+    begun_with = kept = (start, frozen_copy(work.average)[0])
     ended: Ended = "steps"
+    stale = 0  # checks in a row that were no better
     for step in range(1, config.steps + 1):
         if not work.advance(step):
             ended = "not-finite"
             break
         if step % config.check_every and step != config.steps:
             continue
-        score, least = work.score(work.average), min(check.score for check in checks)
-        checks.append(Check(step, score, best=score < least))
-        if score < least:
-            kept = frozen_copy(work.average)[0]
-        for hear in told:
-            hear(checks[-1], work.average)
-        if not any(check.best for check in checks[-config.patience :]):
+        found = check(step, work, kept[0].score)
+        stale += 1
+        if found.best:
+            kept, stale = (found, frozen_copy(work.average)[0]), 0
+        if found.score < trusted:
+            kept, ended = begun_with, "distrusted"
+            break
+        if stale == config.patience:
             ended = "patience"
             break
-    return Refined(kept, tuple(checks), ended)
+    return Refined(kept[1], tuple(checks), ended, kept[0])
 
 
 class Work:

@@ -15,8 +15,9 @@ from scaledreamer.export.finish import finish_field
 from scaledreamer.export.presets import asset_settings
 from scaledreamer.model.cameras import Camera
 from scaledreamer.model.fields.base import Field
-from scaledreamer.model.fields.copies import own_copy
+from scaledreamer.model.fields.copies import averaged, own_copy
 from scaledreamer.model.fields.files import load_field, read_note, stored
+from scaledreamer.model.fields.stretched import StretchedField
 from scaledreamer.model.generators import (
     Conv3DConfig,
     HyperNGPConfig,
@@ -64,7 +65,7 @@ STEP = {
     "loss": {"kind": "asd", "guidance": 1.0, "weight": "x0"}, "times": {"t_min": 0.6, "t_max": 0.9},
     "renderer": {"kind": "lattice", "nodes": 8, "samples": 6}, "pixels": 16,
 }  # fmt: skip
-SHORT = {"distill": STEP, "steps": 4, "check_every": 2, "judge": {"sets": 1, "times": [0.8]}}
+SHORT = {"distill": STEP, "steps": 4, "check_every": 2, "most_gain": 1, "judge": {"sets": 1, "times": [0.8]}}
 
 
 def config(**others: Any) -> RefineConfig:
@@ -109,9 +110,25 @@ def test_every_kind_of_field_is_refined_the_same_for_the_same_seed(
         results.append(refine(before, "a mug", prior, config(seed=seed)))
     first, again, other = results
     assert same(first.field, again.field) and not same(first.field, other.field) and not same(first.field, before)
-    assert [check.step for check in first.checks] == [0, 2, 4] and first.best.step == 4 and first.ended == "steps"
+    assert [check.step for check in first.checks] == [0, 2, 4] and first.kept.step == 4 and first.ended == "steps"
     assert same(before, others), "what was given stays as it is"
     assert len(first.field) == 1 and not any(tensor.requires_grad for tensor in stored(first.field)[1].values())
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_the_average_of_scenes_has_the_mean_of_what_each_has_brought(kind: str) -> None:
+    both = field(kind)
+    (_, first), (_, second), (_, found) = (own_copy(scene) for scene in (both[0], both[1], averaged(both)))
+    for a, b, middle in zip(first, second, found, strict=True):
+        assert torch.allclose(middle, (a + b) / 2, atol=1e-6)
+    assert len(averaged(both)) == 1 and same(averaged(both[1:]), both[1])
+    if isinstance(both, StretchedField):
+        assert torch.allclose(averaged(both).stretch, both.stretch.mean(0, keepdim=True))
+
+
+def test_what_has_no_scenes_to_average_is_refused() -> None:
+    with pytest.raises(ModelFileError, match="scenes of a Analytic cannot be averaged"):
+        averaged(Analytic((ball(), ball())))
 
 
 def test_only_what_the_prompt_has_brought_is_trained(prior: PropsPrior, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +144,7 @@ def test_a_judge_that_only_worsens_gives_the_first_field_back_to_the_bit(
     scored(monkeypatch, [1.0, 2.0, 3.0])
     before = field()
     refined = refine(before, "a mug", prior, config())
-    assert same(refined.field, before) and refined.best == Check(0, 1.0, best=True)
+    assert same(refined.field, before) and refined.kept == Check(0, 1.0, best=True)
 
 
 def test_the_best_is_kept_though_later_ones_are_worse(prior: PropsPrior, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +155,7 @@ def test_the_best_is_kept_though_later_ones_are_worse(prior: PropsPrior, monkeyp
 
     scored(monkeypatch, [3.0, 1.0, 2.0])
     refined = refine(field(), "a mug", prior, config(), [told])
-    assert refined.best.step == 2 and [check.best for check in refined.checks] == [True, True, False]
+    assert refined.kept.step == 2 and [check.best for check in refined.checks] == [True, True, False]
     assert [check for check, _ in heard] == list(refined.checks)
     kept = stored(refined.field)[1]
     assert torch.equal(kept["planes"], heard[1][1]["planes"]) and not torch.equal(kept["planes"], heard[2][1]["planes"])
@@ -148,12 +165,40 @@ def test_it_ends_where_no_check_has_been_better_for_a_while(prior: PropsPrior, m
     scored(monkeypatch, [3.0, 2.0, 2.5, 2.5, 1.0])
     refined = refine(field(), "a mug", prior, config(steps=100, check_every=1, patience=2))
     assert refined.ended == "patience" and [check.step for check in refined.checks] == [0, 1, 2, 3]
-    assert refined.best.step == 1
+    assert refined.kept.step == 1
+
+
+def test_it_begins_from_the_answer_that_the_judge_likes_best(
+    prior: PropsPrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, others = field()[0], [field()[1], averaged(field())]
+    scored(monkeypatch, [3.0, 4.0, 2.0, 2.5, 2.5])
+    refined = refine(first, "a mug", prior, config(), also=others)
+    assert same(refined.field, others[1]) and refined.kept == Check(0, 2.0, best=True)
+    scored(monkeypatch, [3.0, 4.0, 3.0, 3.5, 3.5])
+    assert same(refine(first, "a mug", prior, config(), also=others).field, first)
+    scored(monkeypatch, [3.0, 4.0, 2.0, 1.0, 1.5])
+    chosen = refine(first, "a mug", prior, config(), also=others)
+    scored(monkeypatch, [2.0, 1.0, 1.5])
+    assert same(chosen.field, refine(others[1], "a mug", prior, config()).field)
+
+
+def test_what_the_judge_likes_very_much_better_is_another_thing(
+    prior: PropsPrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = field()
+    scored(monkeypatch, [10.0, 9.5, 8.9])
+    refined = refine(before, "a mug", prior, config(most_gain=0.1))
+    assert refined.ended == "distrusted" and same(refined.field, before) and refined.kept == Check(0, 10.0, best=True)
+    scored(monkeypatch, [10.0, 9.5, 9.1])
+    assert refine(before, "a mug", prior, config(most_gain=0.1)).kept.step == 4
+    scored(monkeypatch, [10.0, 8.9, 10.5, 10.5])
+    assert same(refine(before, "a mug", prior, config(most_gain=0.1), also=[before[1]]).field, before)
 
 
 def test_a_score_that_is_no_number_is_never_the_best(prior: PropsPrior, monkeypatch: pytest.MonkeyPatch) -> None:
     scored(monkeypatch, [3.0, float("nan"), 4.0])
-    assert refine(field(), "a mug", prior, config()).best.step == 0
+    assert refine(field(), "a mug", prior, config()).kept.step == 0
     scored(monkeypatch, [float("nan")])
     with pytest.raises(ConfigError, match="score of the first field is nan: does 'a mug' have a surface"):
         refine(field(), "a mug", prior, config())
@@ -216,7 +261,7 @@ def test_distillation_brings_the_score_down_and_the_field_towards_the_belief() -
         hold_spread=0,
     )
     refined = refine(field(), "a mug", Believes(0.0), longer)
-    assert refined.best.step > 0 and refined.best.score < 0.95 * refined.checks[0].score
+    assert refined.kept.step > 0 and refined.kept.score < 0.95 * refined.checks[0].score
 
 
 @pytest.mark.parametrize("kind", ["triplane", "painted and stretched", "voxel", "hash-grid"])
@@ -347,7 +392,7 @@ class TestCommand:
         refined = told["refined"]
         assert refined["steps"] == 4 and refined["score"] <= refined["score_before"] and told["faces"] > 100
         with Image.open(tmp_path / "mug-refine.png") as picture:
-            assert picture.size == (4 * 96, 3 * 96)
+            assert picture.size == (4 * 96, 4 * 96), "first, in other words, step 2, step 4"
         note = read_note(kept)
         assert note["prompt"] == "a red mug" and note["refined"] == refined and note["licence"] == "Apache-2.0"
         asset = finish_field(load_field(kept), asset_settings("raw", resolution=32), "a red mug", note["model"])

@@ -1,4 +1,4 @@
-"""A scene as something to optimise: the same field on memory of its own, and the tensors that a prompt has brought."""
+"""What prompts have brought to a field, apart from what they share: to optimise it, to keep it, to average it."""
 
 import copy
 
@@ -50,6 +50,36 @@ def frozen_copy(field: Field) -> tuple[Field, list[Tensor]]:
     """The same without gradient, to average into or to keep."""
     own, tensors = own_copy(field)
     return own, [tensor.requires_grad_(False) for tensor in tensors]
+
+
+def averaged(field: Field) -> Field:
+    """One scene whose tensors are the means of those of all scenes: of answers to one prompt, what they have in common.
+
+    Of a field with one prompt, that one. Raises ModelFileError for a field of another kind.
+    """
+    if len(field) == 1:
+        return field
+    match field:
+        case TriplaneField(planes=planes, decoder=decoder, palette=palette):
+            return TriplaneField(mean(planes), decoder, field.bound, None if palette is None else mean(palette))
+        case VoxelField(voxels=voxels, decoder=decoder):
+            return VoxelField(mean(voxels), decoder, field.bound)
+        case HashGridField(grid=grid, sdf_weights=sdf, rgb_weights=rgb):
+            return HashGridField(
+                grid, [*map(mean, sdf)], [*map(mean, rgb)], field.bound, field.sphere_bias, field.color
+            )
+        case StretchedField(inner=inner, stretch=stretch):
+            return StretchedField(averaged(inner), mean(stretch))
+        case DensityField():  # of one prompt, however often it is asked
+            return field[0]
+        case other:
+            known = "DensityField, HashGridField, StretchedField, TriplaneField or VoxelField"
+            raise ModelFileError(f"scenes of a {type(other).__name__} cannot be averaged; give a {known}")
+
+
+def mean(scenes: Tensor) -> Tensor:
+    """Of all scenes, as one."""
+    return scenes.mean(0, keepdim=True)
 
 
 def leaf(tensor: Tensor) -> Tensor:
