@@ -85,11 +85,11 @@ def refine(
 ) -> Refined:  # fmt: skip
     """Scene 0 of a field after at most `config.steps` steps of distillation for one prompt.
 
-    The steps begin from the field that the judge likes best: this one, or one of `also`, other answers to the prompt.
-    Where they come to one whose score is lower by more than `config.most_gain` they are not trusted. What is given is
-    not changed. The same seed gives the same result; where no check is better than the first it is the field that came, to
-    the bit. All of `told` hear of every check. Raises ConfigError for views that make no whole sets of the prior's, and
-    for a field that the prior can say nothing of.
+    The steps begin from the field that the judge likes best: this one, or one of `also`, other answers to the
+    prompt. Where they come to one whose score is lower by more than `config.most_gain` they are not trusted. What
+    is given is not changed. The same seed gives the same result; where no check is better than the first it is the
+    field that came, to the bit. All of `told` hear of every check. Raises ConfigError for views that make no whole
+    sets of the prior's, and for a field that the prior can say nothing of.
     """
     work, checks = Work(field, prompt, prior, config), list[Check]()
 
