@@ -113,14 +113,15 @@ def refine(
         written.append(str(strip.path))
     if refined.ended == "not-finite":
         warn(f"it ended at step {taken} because the loss was not finite; a smaller refine.optimizer.lr may help")
-    if refined.ended == "distrusted":
-        warn(
-            f"the prior likes step {taken} more than {config.most_gain:.0%} better: it would make another thing of "
-            f"{prompt!r} than the model does, so no step is kept; refine.most_gain=1 keeps the one that it likes best"
-        )
     if kept.step == 0:
+        why = "no check was better than the first"
+        if refined.ended == "distrusted":
+            why = (
+                f"the prior likes step {taken} more than {config.most_gain:.0%} better, so it would make another thing of "
+                f"{prompt!r} than the model (refine.most_gain=1 keeps the step)"
+            )
         came = f"the field of {start}" if start else "what `generate` makes"
-        warn(f"no step was kept; the asset is {came if kept is first else 'the mean of what other wordings give'}")
+        warn(f"{why}; the asset is {came if kept is first else 'the mean of what other wordings give'}")
     elif not as_json:
         scores = f"{first.score:.4g} before, {kept.score:.4g} now, less is better"
         print(f"kept step {kept.step} of {taken}; the prior's score was {scores}")
