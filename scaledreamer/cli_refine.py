@@ -117,7 +117,7 @@ def refine(
         why = "no check was better than the first"
         if refined.ended == "distrusted":
             why = (
-                f"the prior likes step {taken} more than {config.most_gain:.0%} better, so it would make another thing of "
+                f"the prior likes step {taken} more than {config.most_gain:.0%} better: it would make another thing of "
                 f"{prompt!r} than the model (refine.most_gain=1 keeps the step)"
             )
         came = f"the field of {start}" if start else "what `generate` makes"
