@@ -1,11 +1,11 @@
-"""What a prompt may be: the one rule that the library, the command line and the server share."""
+"""What a prompt may be, one rule for the library, the command line and the server, and how else to say it."""
 
 import re
 
 from scaledreamer.errors import PromptError
 
 MAX_CHARACTERS = 1000
-ARTICLE = re.compile(r"(an?|the)\s+", re.IGNORECASE)
+ARTICLE = re.compile(r"^(an?|the)\s+", re.IGNORECASE)
 
 
 def check_prompt(prompt: object) -> str:
@@ -28,7 +28,7 @@ def check_prompt(prompt: object) -> str:
 
 def said_otherwise(prompt: str) -> list[str]:
     """Other prompts that ask for the same: for "a mug" "the mug", "a 3d model of a mug" and so on."""
-    thing = ARTICLE.sub("", prompt, count=1) if ARTICLE.match(prompt) else prompt
+    thing = ARTICLE.sub("", prompt)
     one = f"{'an' if thing[:1].lower() in tuple('aeiou') else 'a'} {thing}"
     said = thing, f"the {thing}", f"a 3d model of {one}", f"{one}, game asset", f"a low poly {thing}"
     return [text for text in said if text != prompt and len(text) <= MAX_CHARACTERS]
