@@ -104,11 +104,7 @@ class Finishing:
             mesh = self.cleaned(mesh)
         with self.clock("simplify"):
             if settings.faces is not None and len(mesh.faces) > settings.faces:
-                fewer = simplify(mesh, settings.faces)
-                came_apart = self.facts(fewer).parts > self.facts(mesh).parts
-                mesh = self.step("simplify", mesh, fewer)
-                if came_apart:
-                    mesh = self.step("floaters", mesh, keep_large_parts(mesh, settings.floaters))
+                mesh = self.step("simplify", mesh, simplify(mesh, settings.faces, settings.floaters))
             mesh = self.asked_again(mesh)
         with ThreadPoolExecutor(UNWRAPPED_AT_ONCE) as pool:  # unwraps are processes beside the rest
             painted = [pool.submit(self.textured, mesh, 0)]

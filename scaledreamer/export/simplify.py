@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial import QhullError, cKDTree
 
 from scaledreamer.errors import ExportError
-from scaledreamer.export.cleanup import FLAT, extent, merge_vertices
+from scaledreamer.export.cleanup import FLAT, extent, keep_large_parts, merge_vertices
 from scaledreamer.export.clusters import Frame, clustered, clustered_to, spacing
 from scaledreamer.export.deviation import Nearby, distances
 from scaledreamer.export.facts import MeshFacts, measure
@@ -29,16 +29,19 @@ PROBES = 6
 LIBRARY = Lock()  # fast_simplification keeps the mesh it works on in globals
 
 
-def simplify(mesh: Mesh, faces: int) -> Mesh:
+def simplify(mesh: Mesh, faces: int, crumbs: float = 0.0) -> Mesh:
     """The mesh in at most `faces` faces, within 2 % of that where it can be; itself when it has no more.
 
     By quadric error metrics (Garland and Heckbert, SIGGRAPH 1997), repaired: closed, manifold and wound consistently if
     the mesh is, and of no more parts where some way of many is found. Very few faces may be those of a convex hull.
-    Colours and normals are those of the nearest vertex before.
+    Parts of less than `crumbs` of all volume and of all area go, and the rest has their faces. Colours and normals are
+    those of the nearest vertex before.
     """
     if faces < 4:
         raise ExportError(f"cannot simplify to {faces} faces; a closed surface has at least 4")
-    return mesh if faces >= len(mesh.faces) else with_nearest_attributes(mesh, reduced(mesh, faces, measure(mesh)))
+    if faces >= len(mesh.faces):
+        return mesh
+    return with_nearest_attributes(mesh, reduced(mesh, faces, measure(mesh), crumbs))
 
 
 def simplify_to_error(mesh: Mesh, max_error: float, at_least: int, at_most: int) -> Mesh:
@@ -76,17 +79,19 @@ def fewest_faces(mesh: Mesh, max_error: float, at_least: int, at_most: int) -> t
     return with_nearest_attributes(mesh, found), error
 
 
-def reduced(mesh: Mesh, faces: int, before: MeshFacts) -> Mesh:
+def reduced(mesh: Mesh, faces: int, before: MeshFacts, crumbs: float = 0.0) -> Mesh:
     """The simplified mesh, with colours and normals that mean nothing yet; `before` are the facts of the mesh."""
     found: list[tuple[bool, bool, bool, float, int, Mesh]] = []
     mesh = merge_vertices(mesh)
     for way in (candidates, coarser_candidates):
-        for candidate in way(mesh, faces):
+        for candidate, intact in way(mesh, faces, crumbs):
             after = measure(candidate)
             if is_worse(after, before):
                 continue
             close, kept = after.faces >= min(CLOSE * faces, faces - 1), after.area >= KEPT * before.area
-            whole = faces <= FEW or after.parts <= before.parts  # a thin bridge can be collapsed into nothing
+            whole = faces <= FEW or (
+                intact and after.parts <= before.parts
+            )  # a thin bridge can be collapsed into nothing
             liked = after.faces if kept and faces > FEW else -loss(after, before)
             found.append((kept, whole, close, liked, -len(found), candidate))
             if kept and whole and close and faces > FEW:
@@ -114,24 +119,28 @@ def is_worse(after: MeshFacts, before: MeshFacts) -> bool:
     )
 
 
-def candidates(mesh: Mesh, faces: int) -> Iterator[Mesh]:
-    """Repaired simplified meshes of at most `faces` faces, those that should be better first."""
+def candidates(mesh: Mesh, faces: int, crumbs: float) -> Iterator[tuple[Mesh, bool]]:
+    """Repaired simplified meshes of at most `faces` faces, those that should be better first.
+
+    Without crumbs; each with whether it had none.
+    """
     for aggressiveness in AGGRESSIVENESS:
         asked, count = faces, -1
         for _ in range(TRIES):
             if faces - 1 <= count <= faces or not 4 <= asked <= len(mesh.faces):
                 break
-            candidate = collapsed(mesh, asked, aggressiveness)
+            torn = collapsed(mesh, asked, aggressiveness)
+            candidate = keep_large_parts(torn, crumbs) if len(torn.faces) > 0 else torn
             count = len(candidate.faces)
             if 0 < count <= faces:
-                yield candidate
-            asked += faces - count  # repairs take faces away, and may add some
+                yield candidate, candidate is torn
+            asked += faces - count  # crumbs and repairs take faces away, and repairs may add some
     if faces <= FEW and len(mesh.faces) > 0:
         with suppress(QhullError):  # a mesh without thickness has no hull
-            yield coarse_hull(mesh, faces)
+            yield coarse_hull(mesh, faces), True
 
 
-def coarser_candidates(mesh: Mesh, faces: int) -> Iterator[Mesh]:
+def coarser_candidates(mesh: Mesh, faces: int, crumbs: float) -> Iterator[tuple[Mesh, bool]]:
     """Candidates for a mesh of slivers: the library leaves faces alone that have a corner of less than 2.5 degrees.
 
     Of a mesh made rounder and clustered a little, and of one that is nothing but clustered.
@@ -139,10 +148,11 @@ def coarser_candidates(mesh: Mesh, faces: int) -> Iterator[Mesh]:
     frame = Frame.of(mesh.vertices)
     rounder = frame.enter(mesh)
     slight = clustered(rounder, CELL * spacing(rounder, faces))
-    yield from map(frame.leave, candidates(slight, faces))
+    yield from ((frame.leave(candidate), intact) for candidate, intact in candidates(slight, faces, crumbs))
     plain = clustered_to(rounder, faces)
     if 0 < len(plain.faces) <= faces:
-        yield frame.leave(plain)
+        candidate = keep_large_parts(plain, crumbs)
+        yield frame.leave(candidate), candidate is plain
 
 
 def collapsed(mesh: Mesh, faces: int, aggressiveness: int) -> Mesh:

@@ -111,6 +111,15 @@ def test_a_thin_bridge_holds(faces: int) -> None:
     assert after.watertight
 
 
+def test_crumbs_go_and_leave_their_faces_to_the_rest() -> None:
+    """A ball with eight far smaller ones around it, of which each is .2 % of all area."""
+    small, places = sphere(3, 0.05), 1.5 * np.vstack([np.eye(3), -np.eye(3), [[1, 1, 0], [1, 0, 1]]])
+    mesh = joined(sphere(4), *(mesh_of(small.vertices + place, small.faces) for place in places))
+    light = measure(simplify(mesh, 400, 0.01))
+    assert measure(mesh).parts == measure(simplify(mesh, 400)).parts == 9
+    assert light.parts == 1 and light.watertight and 392 <= light.faces <= 400
+
+
 def test_flat_faces_cost_nothing() -> None:
     fine = of(trimesh.creation.box(extents=(1, 1, 1)).subdivide().subdivide().subdivide())
     light = simplify(fine, 12)
