@@ -59,8 +59,8 @@ test: $(VENV)/.ready ## the fast tests: CPU, no network (ARGS="-k mesh")
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.ready ## the tests that need minutes, a browser or another program
-	$(ONE_THREAD) $(BIN)/python -m pytest -m "slow and not gpu" --timeout 1800 --ignore tests/server -n $(WORKERS) --dist loadfile $(ARGS)
-	$(ONE_THREAD) $(BIN)/python -m pytest -m "slow and not gpu" --timeout 1800 tests/server $(ARGS) # a browser, a cluster: alone
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "slow and not gpu" --timeout 1800 --ignore tests/server -n $(WORKERS) --dist loadfile $(ARGS) || [ $$? -eq 5 ]
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "slow and not gpu" --timeout 1800 tests/server $(ARGS) || [ $$? -eq 5 ] # 5: ARGS chose none of these; a browser and a cluster want both cores
 
 test-gpu: $(VENV)/.ready ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu $(ARGS)
