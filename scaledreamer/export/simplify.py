@@ -89,9 +89,8 @@ def reduced(mesh: Mesh, faces: int, before: MeshFacts, crumbs: float = 0.0) -> M
             if is_worse(after, before):
                 continue
             close, kept = after.faces >= min(CLOSE * faces, faces - 1), after.area >= KEPT * before.area
-            whole = faces <= FEW or (
-                intact and after.parts <= before.parts
-            )  # a thin bridge can be collapsed into nothing
+            # a thin bridge can be collapsed into nothing
+            whole = faces <= FEW or (intact and after.parts <= before.parts)
             liked = after.faces if kept and faces > FEW else -loss(after, before)
             found.append((kept, whole, close, liked, -len(found), candidate))
             if kept and whole and close and faces > FEW:
