@@ -79,9 +79,9 @@ def faults_of_sizes(asset: Asset) -> Iterator[str]:
 
 
 def faults_of_hulls(asset: Asset) -> Iterator[str]:
-    """Convexity, corners, and how many of a thousand points of the surface are outside of every hull."""
+    """Convexity, corners, and how many of 10,000 points of the surface are outside of every hull."""
     whole = asset.levels[0]
-    points, _ = sample_surface(trimesh.Trimesh(whole.vertices, whole.faces), 1000, seed=0)
+    points, _ = sample_surface(trimesh.Trimesh(whole.vertices, whole.faces), 10_000, seed=0)
     near = 2e-4 * np.ptp(whole.vertices, axis=0).max()
     inside = np.zeros(len(points), dtype=bool)
     for part in asset.collision:
