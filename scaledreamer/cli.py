@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from scaledreamer.allocator import keep_freed_memory
 from scaledreamer.cli_assets import (
     DeviceOption,
     FacesOption,
@@ -196,6 +197,7 @@ def evaluate(
     from scaledreamer.model.library import load_generator
     from scaledreamer.model.shelf import find_model, read_header
 
+    keep_freed_memory()
     path, best = find_model(model), load_generator(find_model(ceiling)) if ceiling else None
     encoder = load_encoder(path, text_encoder)
     world = world_of(read_header(path, "generator")["card"])
@@ -216,20 +218,23 @@ def evaluate_prior(
     out: Annotated[Path, typer.Option("-o", "--out", help="folder for prior-error.json and prior-error.png")] = Path(
         "out/prior-error"
     ),
-    sets: Annotated[int, typer.Option(min=1, help="view sets of each kind of picture")] = 8,
+    sets: Annotated[int, typer.Option(min=1, help="view sets of each kind of picture")] = 16,
     ratio: Annotated[float, typer.Option(min=0, max=1, help="how much later: t + ratio (t - 0.02)")] = 0.1,
     as_json: Annotated[bool, typer.Option("--json", help="print the numbers as JSON")] = False,
 ) -> None:
     """Plot the prior's error against time: true pictures, plain balls, a model's renders (the paper's Figure 2)."""
     try:
         from scaledreamer.training.evaluation.prior_error import evaluate_prior as run
+        from scaledreamer.training.evaluation.report import world_of
         from scaledreamer.training.priors.props import load_prior, prior_path
     except ModuleNotFoundError as error:
         raise ScaleDreamerError(f"{error.name} is not installed; run: pip install 'scaledreamer[train]'") from error
     from scaledreamer.model.library import load_generator
-    from scaledreamer.model.shelf import find_model
+    from scaledreamer.model.shelf import find_model, read_header
 
-    facts = run(load_prior(prior_path(prior)), load_generator(find_model(model)), out, sets, ratio)
+    path = find_model(model)
+    world = world_of(read_header(path, "generator")["card"])
+    facts = run(load_prior(prior_path(prior)), load_generator(path), out, sets, ratio, world)
     if as_json:
         print(json.dumps(facts))
         return

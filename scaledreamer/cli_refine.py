@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scaledreamer.allocator import keep_freed_memory
 from scaledreamer.cli_assets import (
     DeviceOption,
     FacesOption,
@@ -83,6 +84,7 @@ def refine(
     from scaledreamer.training.refine import refine as run
     from scaledreamer.training.refine_preview import Strip
 
+    keep_freed_memory()
     began = time.monotonic()
     pipe = TextTo3D.load(model, text_encoder, device)
     prior, _ = build_prior(prior_config, device)

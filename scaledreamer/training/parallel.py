@@ -4,7 +4,6 @@ The processes are our own, or those that torchrun or accelerate launch has start
 pace beside other work, where one two-thread process collapses (docs/log.md).
 """
 
-import ctypes
 import hashlib
 import multiprocessing
 import os
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
+from scaledreamer.allocator import keep_freed_memory
 from scaledreamer.errors import Interrupted, ScaleDreamerError, TrainingError
 from scaledreamer.training.signals import RESUME_ME
 
@@ -184,12 +184,9 @@ def _work_among(work: Callable[[Rank], None], place: Rank, prepare: Callable[[],
 
 
 def _prepare() -> None:
-    """One thread; and glibc keeps freed memory, for every step asks for the same sizes again."""
+    """One thread; and freed memory is kept, for every step asks for the same sizes again."""
     torch.set_num_threads(1)
-    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
-        trim_threshold, mmap_threshold = -1, -3
-        mallopt(mmap_threshold, 32 << 20)
-        mallopt(trim_threshold, (1 << 31) - 1)
+    keep_freed_memory()
 
 
 @contextmanager

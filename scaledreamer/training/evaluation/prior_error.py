@@ -34,7 +34,7 @@ from scaledreamer.training.props.dataset import PIXELS
 from scaledreamer.training.props.grammar import canonical
 from scaledreamer.training.props.renders import paint, picture
 from scaledreamer.training.props.shapes import paints, shape
-from scaledreamer.training.props.world import FIRST, Prop
+from scaledreamer.training.props.world import FIRST, Prop, World
 
 TIMES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 T_MIN = 0.02  # ASD's later time is t + ratio (t - T_MIN)
@@ -71,10 +71,14 @@ def noise_error(
     return errors
 
 
-def chosen_props(count: int) -> list[Prop]:
-    """`count` training props: kind after kind, in changing sizes and colours."""
-    of_kind = [[prop for prop in FIRST.training_props() if prop.kind == kind] for kind in FIRST.kinds]
-    return [of_kind[n % len(of_kind)][STRIDE * n % len(of_kind[n % len(of_kind)])] for n in range(count)]
+def chosen_props(count: int, world: World = FIRST) -> list[Prop]:
+    """`count` training props of a world: kinds evenly spread, in changing sizes and colours."""
+    of_kind: dict[str, list[Prop]] = {}
+    for prop in world.training_props():
+        of_kind.setdefault(prop.kind, []).append(prop)
+    kinds = list(of_kind.values())
+    some = [kinds[n * len(kinds) // count if count <= len(kinds) else n % len(kinds)] for n in range(count)]
+    return [props[STRIDE * n % len(props)] for n, props in enumerate(some)]
 
 
 def show(prior: PropsPrior, props: list[Prop], generator: Generator | None) -> dict[str, Pictures]:
@@ -105,14 +109,14 @@ def show(prior: PropsPrior, props: list[Prop], generator: Generator | None) -> d
 
 
 def evaluate_prior(
-    prior: PropsPrior, generator: Generator | None, out: Path, sets: int = 8, ratio: float = 0.1
+    prior: PropsPrior, generator: Generator | None, out: Path, sets: int = 8, ratio: float = 0.1, world: World = FIRST
 ) -> dict[str, Any]:
-    """Measure on `sets` view sets and write prior-error.json and prior-error.png to `out`.
+    """Measure on `sets` view sets of the world's props and write prior-error.json and prior-error.png to `out`.
 
     Errors are per entry of the noise, so 1 is what predicting nothing scores.
     """
     curves = {}
-    for name, shown in show(prior, chosen_props(sets), generator).items():
+    for name, shown in show(prior, chosen_props(sets, world), generator).items():
         curves[name] = {
             reading: noise_error(prior, shown, TIMES, shift, torch.Generator().manual_seed(0))
             for reading, shift in (("frozen", 0.0), ("later", ratio))

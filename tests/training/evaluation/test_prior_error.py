@@ -19,7 +19,7 @@ from scaledreamer.training.priors.base import Condition, Prior
 from scaledreamer.training.priors.process import Cosine, NoiseProcess, scaled_linear
 from scaledreamer.training.priors.props import PropsPrior, save_prior
 from scaledreamer.training.priors.uvit import MultiViewUViT, UViTConfig
-from scaledreamer.training.props.world import FIRST
+from scaledreamer.training.props.world import FIRST, WIDE
 
 TINY_PRIOR = UViTConfig(pixels=16, stem=8, width=12, depth=1, heads=1)
 TINY_GENERATOR = TriplaneTransformerConfig(
@@ -78,6 +78,7 @@ def test_reading_later_is_reading_at_the_shifted_time() -> None:
 
 def test_the_chosen_props_are_of_every_kind() -> None:
     assert {prop.kind for prop in chosen_props(10)} == set(FIRST.kinds)
+    assert len({prop.kind for prop in chosen_props(16, WIDE)}) == 16
 
 
 def test_all_pictures_of_a_prop_are_seen_by_the_same_cameras_in_the_prior_s_range() -> None:
