@@ -22,6 +22,7 @@ from multiprocessing import get_context
 import torch
 
 from scaledreamer import TextTo3D
+from scaledreamer.allocator import keep_freed_memory
 from scaledreamer.cli_refine import read_recipe
 from scaledreamer.training.evaluation.metrics import measure
 from scaledreamer.training.evaluation.report import spread
@@ -39,8 +40,9 @@ SPLITS: tuple[Split, ...] = ("seen", "pairs", "sizes", "materials", "kinds")
 
 @cache
 def tools() -> tuple[TextTo3D, Prior]:
-    """Loaded once a process."""
+    """Loaded once a process; like the command, it keeps freed memory."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     return TextTo3D.load(), build_prior(read_recipe(RECIPE, [])[0], "cpu")[0]
 
 
