@@ -2,6 +2,7 @@
 
     python benchmarks/refine.py                         # 20 prompts, about half an hour of two cores
     python benchmarks/refine.py --prompts 4 --jobs 1
+    python benchmarks/refine.py --wordings --prompts 120   # only where it may begin: the mean of six wordings
 
 Evenly spread prompts, as many of each split: the training set, held-out pairs, sizes and materials, and kinds that no
 training has seen. Each is refined in a process of one thread with the recipe that the command line takes. The judge
@@ -60,6 +61,27 @@ def once(case: Case, overrides: list[str]) -> tuple[Case, Row, Row, dict[str, fl
     return case, score(measure(field), case.prop, WIDE), score(measure(refined.field), case.prop, WIDE), facts
 
 
+def worded(case: Case) -> tuple[Case, Row, Row, dict[str, float]]:
+    """The answer to a prompt, and the mean of those to six wordings of it."""
+    pipe, _ = tools()
+    fields = pipe.fields([case.prompt]), pipe.in_other_words(case.prompt)
+    before, after = (score(measure(field), case.prop, WIDE) for field in fields)
+    return case, before, after, {}
+
+
+def changes(results: list[tuple[Case, Row, Row, dict[str, float]]]) -> Iterator[str]:
+    """A row a split and one for all: means before and after, and the standard error of their difference."""
+    yield "| prompts | " + " | ".join(SHOWN.values()) + " |\n|---|" + "---|" * len(SHOWN)
+    for split in (*SPLITS, "all"):
+        cells = []
+        some = [(before, after) for case, before, after, _ in results if split in (case.split, "all")]
+        for name in SHOWN:
+            first, then = ([row[name] for row in side] for side in zip(*some, strict=True))
+            error = statistics.stdev(b - a for a, b in zip(first, then, strict=True)) / len(some) ** 0.5
+            cells.append(f"{statistics.fmean(first):.4f} → {statistics.fmean(then):.4f} (± {error:.4f})")
+        yield f"| {len(some)} {split} | " + " | ".join(cells) + " |"
+
+
 def lines(results: list[tuple[Case, Row, Row, dict[str, float]]]) -> Iterator[str]:
     yield "| prompt | steps, kept | CPU-s | judge's gain | " + " | ".join(SHOWN.values()) + " |"
     yield "|---|---|---|---|" + "---|" * len(SHOWN)
@@ -86,10 +108,14 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--set", action="append", default=[], help="of the recipe: refine.steps=400")
+    parser.add_argument("--wordings", action="store_true", help="measure the mean of six wordings, and refine nothing")
     given = parser.parse_args()
     chosen = [case for split in SPLITS for case in spread(cases(WIDE, split), max(1, given.prompts // len(SPLITS)))]
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; {RECIPE} {given.set}\n")
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+        if given.wordings:
+            print("\n".join(changes(list(pool.map(worded, chosen)))))
+            return
         results = list(pool.map(once, chosen, [given.set] * len(chosen)))
     print("\n".join(lines(results)))
     worse = [case.prompt for case, _, _, facts in results if facts["gain"] < 0]
