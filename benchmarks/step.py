@@ -1,6 +1,6 @@
 """What a training step costs, and on what it depends: CPU-seconds of the preset props-wide, one process, one thread.
 
-    python benchmarks/step.py                            # about fifteen minutes, 3 GB in a scratch folder
+    python benchmarks/step.py                            # half an hour and more, 3 GB in a scratch folder
     python benchmarks/step.py --corpus 100 100000        # one table alone
     python benchmarks/step.py --views --pixels --generator
 
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from embedding_store import Synthetic, prompt
 
+from scaledreamer.allocator import keep_freed_memory
 from scaledreamer.training.cli import build_task
 from scaledreamer.training.config import DistillRun, load_preset
 from scaledreamer.training.embeddings import EmbeddingStore
@@ -96,6 +97,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as every process that trains
     everything = given.corpus is None and not (given.views or given.pixels or given.generator)
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; {PRESET}, 4 prompts a step")
     sizes = [100, 1000, 10_000, 100_000] if everything else given.corpus or []
