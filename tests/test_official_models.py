@@ -119,7 +119,7 @@ def test_the_server_s_processes_generate_with_it(folder: Path, tmp_path: Path) -
     generating = Generating(str(folder / "DF415.safetensors"), str(folder / "sd"), "cpu")
     assert isinstance(generating(Load(), print), Loaded)
     tasks = [FieldTask(tmp_path / f"{seed}.safetensors", "a mug", seed=seed) for seed in (0, 0, 1)]
-    assert generating(tasks, print) == [Made(())] * 3
+    assert generating(tasks, print) == [Made()] * 3
     fields = [task.path.read_bytes() for task in tasks]
     assert fields[0] == fields[1] != fields[2]
     settings = asset_settings("raw", resolution=32).model_dump(mode="json")

@@ -41,7 +41,6 @@ class Work:
     stage: str = "queued"
     progress: float = 0.0
     alone: bool = False  # it was in a process that died with others in it
-    warnings: tuple[str, ...] = ()
     seconds: float = 0.0  # that processes were at it
     process: Executor | None = None  # the mesh process that is at it
 

@@ -28,7 +28,6 @@ class FinishTask:
     prompt: str
     settings: dict[str, Any]  # of export.presets.AssetSettings
     formats: tuple[str, ...]  # suffixes
-    warnings: tuple[str, ...] = ()
     seed: int | None = None
 
 
@@ -57,9 +56,10 @@ def finish(task: FinishTask, say: Callable[[Any], None]) -> Outcome:
     from scaledreamer.model.fields.files import load_field, read_note
 
     settings, note = AssetSettings(**task.settings), read_note(task.field)
+    warnings = note.get("warnings", [])  # fields of releases before have none
     asset = finish_field(
         load_field(task.field), settings, task.prompt, note["model"], lambda stage, share: say((stage, share)),
-        list(task.warnings),
+        warnings,
     )  # fmt: skip
     say(("export", 0.95))
     began = time.monotonic()
@@ -76,7 +76,7 @@ def finish(task: FinishTask, say: Callable[[Any], None]) -> Outcome:
     seconds = {**asset.seconds, "export": time.monotonic() - began}
     timings = {stage: round(1000 * value) for stage, value in seconds.items()}
     report = asset.report.model_dump(mode="json")
-    return Outcome(tuple(files), report, (*task.warnings, *asset.report.degraded), timings)
+    return Outcome(tuple(files), report, (*warnings, *asset.report.degraded), timings)
 
 
 def write_zip(path: Path, members: list[Path]) -> None:

@@ -42,9 +42,7 @@ class FieldTask:
 
 @dataclass(frozen=True)
 class Made:
-    """A field file is there."""
-
-    warnings: tuple[str, ...]
+    """A field file is there; its note has the model and what a user should know of the prompt."""
 
 
 class Generating:
@@ -108,9 +106,9 @@ class Generating:
             save_field(
                 next(scenes) if task.blend is None else self.between(task.prompt, *task.blend, task.seed),
                 task.path,
-                self.note,
+                self.note | {"warnings": self.warnings(task)},
             )
-        return [Made(tuple(self.warnings(task))) for task in tasks]
+        return [Made() for _ in tasks]
 
     def between(self, prompt: str, other: str, weight: float, seed: int | None) -> Any:
         """The field of a blend."""

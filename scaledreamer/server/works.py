@@ -175,7 +175,6 @@ class Works:
             work.seconds += (time.monotonic() - began) / len(batch)
             if isinstance(answer, Made):
                 for one in self.in_flight.pop(work.field_key, [work]):
-                    one.warnings = answer.warnings
                     self.book.reach(one, "extract", GENERATED)
                     self.to_finish.put_nowait(one)
             else:
@@ -286,5 +285,5 @@ def finish_task(work: Work, places: Places, folder: Path) -> FinishTask:
     return FinishTask(
         places.field(work.field_key), folder, resolved["prompt"],
         settings_again(resolved).model_dump(mode="json"), tuple(f".{name}" for name in resolved["formats"]),
-        work.warnings, resolved["seed"],
+        resolved["seed"],
     )  # fmt: skip

@@ -1,5 +1,8 @@
 """More files of the field that a job has kept, and blends of two prompts."""
 
+from pathlib import Path
+
+from tests.server.running import finished, running
 from tests.server.served import Served, files_with
 from tests.server.test_requests import check_problem
 
@@ -55,3 +58,13 @@ class TestBlend:
 
     def test_the_weight_is_half_where_nothing_is_said(self, server: Served) -> None:
         assert server.start("a ball", blend={"prompt": "a cube"})["request"]["blend"] == ["a cube", 0.5]
+
+
+def test_what_is_made_of_a_kept_field_warns_as_the_first_did(tmp_path: Path) -> None:
+    said = []
+    with running(tmp_path / "data", real=True) as client:
+        for resolution in (32, 40):
+            asked = {"prompt": "a corgi", "preset": "raw", "resolution": resolution}
+            job = client.post("/v1/jobs", json=asked).json()
+            said.append(finished(client, job["links"]["self"])["warnings"])
+    assert "may not know what 'a corgi' asks for" in said[0][0] and said[0] == said[1]
