@@ -1,6 +1,6 @@
 """What a training step costs, and on what it depends: CPU-seconds of the preset props-wide, one process, one thread.
 
-    python benchmarks/step.py                            # half an hour and more, 3 GB in a scratch folder
+    python benchmarks/step.py                            # three quarters of an hour, 3 GB in a scratch folder
     python benchmarks/step.py --corpus 100 100000        # one table alone
     python benchmarks/step.py --views --pixels --generator
 

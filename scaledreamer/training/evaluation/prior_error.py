@@ -109,7 +109,7 @@ def show(prior: PropsPrior, props: list[Prop], generator: Generator | None) -> d
 
 
 def evaluate_prior(
-    prior: PropsPrior, generator: Generator | None, out: Path, sets: int = 8, ratio: float = 0.1, world: World = FIRST
+    prior: PropsPrior, generator: Generator | None, out: Path, sets: int = 16, ratio: float = 0.1, world: World = FIRST
 ) -> dict[str, Any]:
     """Measure on `sets` view sets of the world's props and write prior-error.json and prior-error.png to `out`.
 
